@@ -1,0 +1,291 @@
+//! The checked settings that gateway and control plane share, and the parsers for both.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+
+use crate::log::{self, Format};
+use crate::redis_url::RedisUrl;
+use crate::settings::{self as names, Setting, SettingError, Settings};
+use crate::shard::{SHARDS_MAX, Shards};
+use crate::token::SECRET_BYTES_MIN;
+
+/// A value that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The value itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// What both programs are told.
+#[derive(Debug)]
+pub struct Shared {
+    /// Public listener.
+    pub listen: SocketAddr,
+    /// Internal listener.
+    pub admin_listen: SocketAddr,
+    /// Unique in the cluster.
+    pub server_id: String,
+    /// Relaxes cookie flags and secret length.
+    pub development: bool,
+    /// The streams.
+    pub shards: Shards,
+    /// Where Redis is.
+    pub redis: RedisUrl,
+    /// HS256 secret of tickets.
+    pub jwt_secret: Option<Secret>,
+    /// Ed25519 public key of tickets, PEM.
+    pub jwt_public_key: Option<Vec<u8>>,
+    /// Which web pages may connect.
+    pub allowed_origins: Origins,
+    /// Whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// How far back a client can resume.
+    pub resume_window: Duration,
+    /// Largest frame and message.
+    pub frame_bytes_max: u32,
+    /// Largest body.
+    pub body_bytes_max: u32,
+    /// How long to wait for servers at start.
+    pub wait: Duration,
+    /// What to log.
+    pub log: EnvFilter,
+    /// How to log.
+    pub log_format: Format,
+}
+
+impl Shared {
+    /// Checks the shared settings; `listen` and `admin_listen` are the program's own.
+    pub fn check(
+        settings: &Settings,
+        listen: &Setting,
+        admin_listen: &Setting,
+    ) -> Result<Self, SettingError> {
+        let development = settings.get(&names::ENV, |value| match value {
+            "production" => Ok(false),
+            "development" => Ok(true),
+            _ => Err("expected production or development"),
+        })?;
+        let listen = settings.get(listen, socket_address)?;
+        let read_file = |path: &str| std::fs::read(path).map_err(|error| format!("can't be read: {error}"));
+        let frame_bytes_max = settings.get(&names::FRAME_BYTES_MAX, within(1_024..=16_777_216))?;
+        Ok(Self {
+            listen,
+            admin_listen: settings.get(admin_listen, socket_address)?,
+            server_id: match settings.optional(&names::SERVER_ID, server_id)? {
+                Some(id) => id,
+                None => default_server_id(listen.port()),
+            },
+            development,
+            shards: settings.get(&names::SHARDS, |value| {
+                let count = value.parse().ok().and_then(Shards::new);
+                count.ok_or_else(|| format!("expected a number from 1 to {SHARDS_MAX}"))
+            })?,
+            redis: settings.get(&names::REDIS_URL, RedisUrl::from_str)?,
+            jwt_secret: settings.optional(&names::JWT_SECRET, |value| {
+                if value.len() >= SECRET_BYTES_MIN || development {
+                    Ok(Secret(value.to_owned()))
+                } else {
+                    Err(format!(
+                        "expected at least {SECRET_BYTES_MIN} bytes (make one with: openssl rand -base64 32)"
+                    ))
+                }
+            })?,
+            jwt_public_key: settings.optional(&names::JWT_PUBLIC_KEY_FILE, read_file)?,
+            allowed_origins: match settings
+                .optional(&names::ALLOWED_ORIGINS, |value| Origins::parse(value, development))?
+            {
+                Some(origins) => origins,
+                None => Origins::SameHost,
+            },
+            trusted_proxies: settings.get(&names::TRUSTED_PROXIES, networks)?,
+            resume_window: settings.get(&names::RESUME_WINDOW_SECONDS, seconds(1..=86_400))?,
+            frame_bytes_max,
+            body_bytes_max: settings.get(&names::BODY_BYTES_MAX, |value| {
+                let bytes = within(1..=frame_bytes_max)(value);
+                bytes.map_err(|error| format!("{error} (the upper bound is HUBBUB_FRAME_BYTES_MAX)"))
+            })?,
+            wait: settings.get(&names::WAIT_SECONDS, seconds(0..=86_400))?,
+            log: settings.get(&names::LOG, log::parse_filter)?,
+            log_format: settings.get(&names::LOG_FORMAT, |value| match value {
+                "text" => Ok(Format::Text),
+                "json" => Ok(Format::Json),
+                _ => Err("expected text or json"),
+            })?,
+        })
+    }
+
+    /// Whether forwarding headers from this address are believed.
+    pub fn trusts(&self, proxy: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(&proxy.to_canonical()))
+    }
+}
+
+/// Which web pages may open a WebSocket or change state with a cookie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Pages served by the host that the request names.
+    SameHost,
+    /// These origins.
+    List(Vec<String>),
+    /// Any; in development only.
+    Any,
+}
+
+impl Origins {
+    fn parse(list: &str, development: bool) -> Result<Self, &'static str> {
+        if list == "*" {
+            return if development {
+                Ok(Self::Any)
+            } else {
+                Err("* is allowed in development only (HUBBUB_ENV)")
+            };
+        }
+        let origins: Vec<_> =
+            split_list(list).map(|origin| origin.trim_end_matches('/').to_lowercase()).collect();
+        let is_origin = |origin: &String| {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            host.is_some_and(|host| !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']))
+        };
+        if origins.is_empty() || !origins.iter().all(is_origin) {
+            return Err("expected a comma list of origins such as https://chat.example.org");
+        }
+        Ok(Self::List(origins))
+    }
+
+    /// Whether a page from `origin` may talk to `host` (the request's `Host` header).
+    pub fn allow(&self, origin: &str, host: Option<&str>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::List(origins) => origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+            Self::SameHost => {
+                let (scheme, origin_host) = origin.split_once("://").unwrap_or_default();
+                let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+                let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_lowercase();
+                !origin_host.is_empty() && host.is_some_and(|host| bare(host) == bare(origin_host))
+            }
+        }
+    }
+}
+
+/// An address and port.
+pub fn socket_address(value: &str) -> Result<SocketAddr, &'static str> {
+    value.parse().map_err(|_| "expected an address and port such as 127.0.0.1:7000 or [::1]:7000")
+}
+
+/// A whole number within bounds.
+pub fn within<T: FromStr + PartialOrd + fmt::Display>(
+    bounds: RangeInclusive<T>,
+) -> impl FnOnce(&str) -> Result<T, String> {
+    move |value| {
+        let number = value.parse().ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| format!("expected a whole number from {} to {}", bounds.start(), bounds.end()))
+    }
+}
+
+/// Whole seconds within bounds.
+pub fn seconds(bounds: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |value| within(bounds)(value).map(Duration::from_secs)
+}
+
+/// The elements of a comma list, without spaces and empty ones.
+pub fn split_list(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+fn networks(list: &str) -> Result<Vec<IpNet>, &'static str> {
+    let network = |text: &str| text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    let networks: Result<_, _> = split_list(list).map(network).collect();
+    networks.map_err(|_| "expected a comma list of networks such as 10.0.0.0/8,::1")
+}
+
+fn server_id(id: &str) -> Result<String, &'static str> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    if !id.is_empty() && id.len() <= 64 && id.bytes().all(allowed) {
+        Ok(id.to_owned())
+    } else {
+        Err("expected 1 to 64 of A-Z a-z 0-9 . _ : -")
+    }
+}
+
+fn default_server_id(port: u16) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{}:{port}", if host.trim().is_empty() { "localhost" } else { host.trim() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each setting with a value that must be refused; the list is complete.
+    #[test]
+    fn each_bad_value_names_its_variable() {
+        let bad = [
+            ("HUBBUB_LISTEN", "7000"),
+            ("HUBBUB_ADMIN_LISTEN", "localhost"),
+            ("HUBBUB_SERVER_ID", "a b"),
+            ("HUBBUB_ENV", "prod"),
+            ("HUBBUB_SHARDS", "0"),
+            ("HUBBUB_SHARDS", "4097"),
+            ("HUBBUB_REDIS_URL", "http://x"),
+            ("HUBBUB_JWT_SECRET", "short"),
+            ("HUBBUB_JWT_PUBLIC_KEY_FILE", "/nowhere/at.all"),
+            ("HUBBUB_ALLOWED_ORIGINS", "*"),
+            ("HUBBUB_ALLOWED_ORIGINS", "example.org"),
+            ("HUBBUB_TRUSTED_PROXIES", "10.0.0.0/99"),
+            ("HUBBUB_RESUME_WINDOW_SECONDS", "0"),
+            ("HUBBUB_FRAME_BYTES_MAX", "64k"),
+            ("HUBBUB_BODY_BYTES_MAX", "65537"),
+            ("HUBBUB_WAIT_SECONDS", "-1"),
+            ("HUBBUB_LOG", "a=b=c"),
+            ("HUBBUB_LOG_FORMAT", "xml"),
+        ];
+        let own = [names::GATEWAY_LISTEN, names::GATEWAY_ADMIN_LISTEN];
+        let table: Vec<_> = names::gateway();
+        let check = |name: &str, value: &str| {
+            let variable = |asked: &str| (asked == name).then(|| Ok(value.to_owned()));
+            let settings = Settings::from_sources(&table, |_| None, variable).unwrap();
+            Shared::check(&settings, &own[0], &own[1])
+        };
+        assert!(check("NOTHING", "").is_ok());
+        for (name, value) in bad {
+            assert_eq!(check(name, value).unwrap_err().name, name, "{value}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        let list = Origins::parse("https://chat.example.org, http://localhost:8080/", false).unwrap();
+        assert!(list.allow("https://chat.example.org", None));
+        assert!(list.allow("http://localhost:8080", Some("other")));
+        assert!(!list.allow("https://evil.example.org", Some("evil.example.org")));
+        assert!(!list.allow("null", None));
+        let same = Origins::SameHost;
+        assert!(same.allow("https://a.org", Some("a.org")) && same.allow("https://a.org", Some("a.org:443")));
+        assert!(same.allow("http://a.org:8080", Some("A.org:8080")));
+        assert!(!same.allow("http://a.org:8080", Some("a.org")) && !same.allow("null", Some("null")));
+        assert!(!same.allow("https://a.org", None));
+        assert_eq!(Origins::parse("*", true), Ok(Origins::Any));
+    }
+}

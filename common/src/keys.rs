@@ -1,0 +1,65 @@
+//! Every Redis key and channel, and what stands in it.
+//!
+//! Keys that belong to a shard carry its number as a hash tag, so that in a Redis Cluster they live together.
+
+use crate::ids::{RoomId, UserId};
+use crate::shard::Shard;
+
+/// The one field of a stream entry; its value is an encoded [`crate::entry`].
+pub const ENTRY_FIELD: &str = "e";
+
+/// String: the number of shards, set once at the cluster's first start.
+pub const SHARDS: &str = "cluster:shards";
+
+/// String `1`, present while the membership cache is complete. A Redis that lost its data lacks it, and the
+/// control plane then fills the cache anew.
+pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
+
+/// Sorted set: live gateways by server id, score = last heartbeat in Unix milliseconds.
+pub const GATEWAYS: &str = "gateways";
+
+/// Stream: the entries of a shard.
+pub fn bus(shard: Shard) -> String {
+    format!("bus:{{{shard}}}")
+}
+
+/// Hash: room id to the id of its newest persisted event, for the rooms of a shard. Written by the persister
+/// after each commit and before it trims.
+pub fn last(shard: Shard) -> String {
+    format!("last:{{{shard}}}")
+}
+
+/// Pub/sub channel: ephemeral records (typing, presence changes) of a shard, each encoded as an entry.
+pub fn live(shard: Shard) -> String {
+    format!("live:{{{shard}}}")
+}
+
+/// String, JSON of [`crate::token::LoginSession`], expiring: the login session whose token has this hash.
+pub fn login_session(token_hash: &str) -> String {
+    format!("session:{token_hash}")
+}
+
+/// Sorted set: token hashes of a user's login sessions, score = when made, in Unix milliseconds.
+pub fn login_sessions_of(user: UserId) -> String {
+    format!("sessions:{user}")
+}
+
+/// Hash: room id to role, for every room in which the user has a role (also `banned`).
+pub fn roles_of(user: UserId) -> String {
+    format!("roles:{user}")
+}
+
+/// Sorted set, all scores 0: who is online in a room, as `user/gateway/core`.
+pub fn presence(room: RoomId) -> String {
+    format!("presence:{room}")
+}
+
+/// String, expiring: the message id that a REST send with this nonce got.
+pub fn nonce(shard: Shard, user: UserId, nonce: &str) -> String {
+    format!("nonce:{{{shard}}}:{user}:{nonce}")
+}
+
+/// GCRA state of a rate limit.
+pub fn rate(name: &str, subject: &str) -> String {
+    format!("rate:{name}:{subject}")
+}

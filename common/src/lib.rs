@@ -1,0 +1,23 @@
+//! What gateway and control plane share.
+//!
+//! Invariants: nothing here opens a socket, names a runtime or spawns a thread; only [`clock`] reads a clock
+//! and only [`settings`] reads the environment. Every name that two programs must agree on (settings,
+//! metrics, Redis keys, the bytes of an entry, the shard of a room) is defined here once.
+//!
+//! Absent on purpose: connections to Redis and Postgres, which belong to the runtime of each program.
+
+pub mod clock;
+pub mod config;
+pub mod dedupe;
+pub mod entry;
+pub mod health;
+pub mod ids;
+pub mod keys;
+pub mod limits;
+pub mod log;
+pub mod metrics;
+pub mod protocol;
+pub mod redis_url;
+pub mod settings;
+pub mod shard;
+pub mod token;

@@ -1,0 +1,232 @@
+//! What proves who somebody is: signed tickets (JWT) and opaque session tokens.
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::clock::UnixMs;
+use crate::ids::{RoomId, UserId};
+
+/// Bytes of the HS256 secret outside development, at least (RFC 7518 section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Rooms that a token names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RoomsClaim {
+    /// `"*"`: any room.
+    Any(Star),
+    /// These rooms.
+    List(Vec<RoomId>),
+}
+
+/// The string `"*"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Star {
+    /// `"*"`.
+    #[serde(rename = "*")]
+    Star,
+}
+
+/// The claims of a ticket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who.
+    pub sub: UserId,
+    /// Until when, in Unix seconds.
+    pub exp: u64,
+    /// The name to show; `sub` where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Rooms that the bearer may join and send to. Absent: membership decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rooms: Option<RoomsClaim>,
+    /// The login session that the ticket was made from, so that revoking the one ends the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
+}
+
+/// Why a token is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// `exp` has passed.
+    #[error("the token has expired")]
+    Expired,
+    /// The signature does not fit, or the algorithm is not one of ours.
+    #[error("the token's signature is not valid")]
+    Signature,
+    /// No key is configured for this kind of token.
+    #[error("no key is configured for this kind of token")]
+    NoKey,
+    /// Not a JWT with the claims that are needed.
+    #[error("the token is malformed")]
+    Malformed,
+}
+
+/// Whether a token looks like a JWT rather than an opaque session token: three parts joined by dots.
+pub fn is_jwt(token: &str) -> bool {
+    token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// Signs tickets with the shared secret.
+pub struct Signer(EncodingKey);
+
+impl Signer {
+    /// With an HS256 secret.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(EncodingKey::from_secret(secret))
+    }
+
+    /// The ticket.
+    pub fn sign(&self, claims: &Claims) -> Result<String, TokenError> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.0)
+            .map_err(|_| TokenError::Malformed)
+    }
+}
+
+/// Checks tickets.
+pub struct Verifier {
+    secret: Option<(DecodingKey, Validation)>,
+    public_key: Option<(DecodingKey, Validation)>,
+}
+
+/// A public key that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("expected an Ed25519 public key in PEM")]
+pub struct BadPublicKey;
+
+impl Verifier {
+    /// With an HS256 secret, an Ed25519 public key (PEM), or both.
+    pub fn new(secret: Option<&[u8]>, public_key_pem: Option<&[u8]>) -> Result<Self, BadPublicKey> {
+        let public_key =
+            public_key_pem.map(DecodingKey::from_ed_pem).transpose().map_err(|_| BadPublicKey)?;
+        Ok(Self {
+            secret: secret.map(|secret| (DecodingKey::from_secret(secret), validation(Algorithm::HS256))),
+            public_key: public_key.map(|key| (key, validation(Algorithm::EdDSA))),
+        })
+    }
+
+    /// The claims of a token whose signature is good and whose `exp` has not passed.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign enums that grow; whatever is new is refused")]
+    pub fn verify(&self, token: &str, now_ms: UnixMs) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
+        let key = match header.alg {
+            Algorithm::HS256 => &self.secret,
+            Algorithm::EdDSA => &self.public_key,
+            _ => return Err(TokenError::Signature),
+        };
+        let (key, validation) = key.as_ref().ok_or(TokenError::NoKey)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
+            .map_err(|error| match error.kind() {
+                ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => TokenError::Signature,
+                _ => TokenError::Malformed,
+            })?
+            .claims;
+        if claims.exp.saturating_mul(1_000) <= now_ms { Err(TokenError::Expired) } else { Ok(claims) }
+    }
+}
+
+/// `exp` is checked by [`Verifier::verify`] against the clock that it is given.
+fn validation(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    validation
+}
+
+/// What Redis knows of a login session, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginSession {
+    /// Public id of the session, for listing and revoking.
+    pub id: String,
+    /// Whose.
+    pub user: UserId,
+    /// The name to show.
+    pub name: String,
+    /// When it was made.
+    pub created_at: UnixMs,
+    /// From which address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// With which program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+/// How long a login session lives after its last use.
+pub const LOGIN_SESSION_SECONDS: u64 = 24 * 60 * 60;
+
+/// A new opaque session token: 256 random bits in base64url.
+pub fn new_session_token() -> Result<String, getrandom::Error> {
+    use base64::Engine as _;
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// The hash under which a session token is known: only it is stored.
+pub fn session_token_hash(token: &str) -> String {
+    use std::fmt::Write as _;
+    Sha256::digest(token.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+
+    fn claims() -> Claims {
+        Claims {
+            sub: UserId::new(7).unwrap(),
+            exp: 100,
+            name: None,
+            rooms: Some(RoomsClaim::Any(Star::Star)),
+            sid: None,
+        }
+    }
+
+    #[test]
+    fn a_ticket_is_good_until_it_expires_and_only_under_its_key() {
+        let token = Signer::new(SECRET).sign(&claims()).unwrap();
+        assert!(is_jwt(&token));
+        let verifier = Verifier::new(Some(SECRET), None).unwrap();
+        assert_eq!(verifier.verify(&token, 99_999), Ok(claims()));
+        assert_eq!(verifier.verify(&token, 100_000), Err(TokenError::Expired));
+        let other = Verifier::new(Some(b"another secret, another secret!!"), None).unwrap();
+        assert_eq!(other.verify(&token, 0), Err(TokenError::Signature));
+        assert_eq!(Verifier::new(None, None).unwrap().verify(&token, 0), Err(TokenError::NoKey));
+        assert_eq!(verifier.verify("a.b.c", 0), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn a_token_without_signature_is_refused() {
+        use base64::Engine as _;
+        let part = |json: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+        let token = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(r#"{"sub":"7","exp":9999999999}"#));
+        assert!(Verifier::new(Some(SECRET), None).unwrap().verify(&token, 0).is_err());
+    }
+
+    #[test]
+    fn the_rooms_claim_is_a_star_or_a_list() {
+        let parse = |json| serde_json::from_str::<RoomsClaim>(json);
+        assert_eq!(parse("\"*\"").unwrap(), RoomsClaim::Any(Star::Star));
+        assert_eq!(parse("[\"1\"]").unwrap(), RoomsClaim::List(vec![RoomId::new(1).unwrap()]));
+        assert!(parse("\"all\"").is_err() && parse("[1]").is_err());
+    }
+
+    #[test]
+    fn session_tokens_are_opaque_and_stored_hashed() {
+        let token = new_session_token().unwrap();
+        assert!(token.len() == 43 && !is_jwt(&token));
+        assert_eq!(
+            session_token_hash("abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

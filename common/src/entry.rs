@@ -88,6 +88,8 @@ pub enum Record<'a> {
         room: RoomId,
         from: UserId,
         msg: MessageId,
+        /// The connection that read it, which needs no event of its own; 0 for REST.
+        connection: u64,
     },
     /// Ephemeral: on the live channel only.
     Typing {
@@ -171,7 +173,7 @@ impl Record<'_> {
             }
             Self::Member { room, user, state, role } => Event::Member { room, id, ts, user, state, role },
             Self::Room { room, state } => Event::Room { room, id, ts, state },
-            Self::Read { room, from, msg } => Event::Read { room, from, msg },
+            Self::Read { room, from, msg, connection: _ } => Event::Read { room, from, msg },
             Self::Typing { room, from } => Event::Typing { room, from },
             Self::Presence { room, user, state } => Event::Presence { room, user, state },
         }

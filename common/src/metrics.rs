@@ -12,7 +12,28 @@ pub struct Metric {
 macro_rules! metrics {
     ($($ident:ident: $name:literal, $help:literal;)*) => {
         $(#[doc = $help] pub const $ident: Metric = Metric { name: $name, help: $help };)*
+
+        /// Every metric.
+        pub const ALL: &[Metric] = &[$($ident),*];
     };
+}
+
+/// Gives name and help of every metric to the function for its kind: counters end in `_total`, histograms in
+/// `_seconds`.
+pub fn describe_with(
+    counter: impl Fn(&'static str, &'static str),
+    histogram: impl Fn(&'static str, &'static str),
+    gauge: impl Fn(&'static str, &'static str),
+) {
+    for Metric { name, help } in ALL {
+        if name.ends_with("_total") {
+            counter(name, help);
+        } else if name.ends_with("_seconds") {
+            histogram(name, help);
+        } else {
+            gauge(name, help);
+        }
+    }
 }
 
 metrics! {
@@ -32,9 +53,8 @@ metrics! {
     DELIVERIES_DROPPED: "hubbub_gateway_deliveries_dropped_total", "Events not put into an outbox, by core and reason.";
     ERRORS: "hubbub_gateway_errors_total", "Error events sent, by core and code.";
     CLOSES: "hubbub_gateway_closes_total", "Connections that the server closed, by core and reason.";
-    TURN_SECONDS: "hubbub_gateway_turn_seconds_total", "Time spent handling inboxes and fan-out, by core.";
+    TURN_SECONDS: "hubbub_gateway_turn_busy", "Seconds spent handling inboxes and fan-out, by core.";
     INBOX_BATCHES: "hubbub_gateway_inbox_batches_total", "Batches that the bus handed to a core, by core.";
-    BUFFERS_LENT: "hubbub_gateway_buffers_lent", "Read buffers in use, by core.";
     BUS_UP: "hubbub_bus_up", "1 while the bus answers.";
     BUS_APPENDS: "hubbub_bus_appends_total", "Entries appended to streams, by outcome.";
     BUS_APPENDED_RECORDS: "hubbub_bus_appended_records_total", "Records in appended entries; divided by appends, the packing.";

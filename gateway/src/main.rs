@@ -1,2 +1,209 @@
-//! Placeholder.
-fn main() {}
+//! `hubbub-gateway`: reads the settings, starts bus and cores, waits for the signal to leave.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubbub_common::clock::Monotonic;
+use hubbub_common::metrics::describe_with;
+use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
+use hubbub_common::token::Verifier;
+use hubbub_common::{log, settings};
+use hubbub_gateway::bus::{BusConfig, Links, StartError, Tell};
+use hubbub_gateway::config::{Config, command};
+use hubbub_gateway::core::{CoreSeed, start};
+use hubbub_gateway::status::Status;
+use hubbub_gateway::{admin, bus};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use mimalloc::MiMalloc;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How long clients get to leave.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How often the recorder tidies its histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Bounds of latency histograms, seconds.
+const SECONDS_BUCKETS: [f64; 12] =
+    [0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
+
+/// Why the gateway did not start.
+enum Failed {
+    Setting(SettingError),
+    Other(String),
+}
+
+impl From<SettingError> for Failed {
+    fn from(error: SettingError) -> Self {
+        Self::Setting(error)
+    }
+}
+
+impl From<String> for Failed {
+    fn from(error: String) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<StartError> for Failed {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Setting(error) => Self::Setting(error),
+            StartError::Unreachable(_) | StartError::Thread(_) => Self::Other(error.to_string()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let flags = command().get_matches();
+    raise_file_limit();
+    let config = Settings::from_process(&gateway(), &flags).and_then(|settings| Config::check(&settings));
+    let outcome = config.map_err(Failed::from).and_then(run);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Setting(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::from(EXIT_BAD_SETTING)
+        }
+        Err(Failed::Other(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> Result<(), Failed> {
+    log::init(config.shared.log.clone(), config.shared.log_format);
+    for name in unknown_variables() {
+        tracing::warn!("{name} is set, but there is no such setting");
+    }
+    let metrics = install_metrics()?;
+    let shared = &config.shared;
+    let verifier = Verifier::new(
+        shared.jwt_secret.as_ref().map(|secret| secret.reveal().as_bytes()),
+        shared.jwt_public_key.as_deref(),
+    );
+    let verifier = Arc::new(verifier.map_err(|error| SettingError {
+        name: settings::JWT_PUBLIC_KEY_FILE.name,
+        problem: error.to_string(),
+    })?);
+    let cores = config.cpus.len();
+    let status = Status::new(&shared.server_id, config.driver.as_str(), config.redis_bus, cores);
+    let status = Arc::new(status);
+    check_free(&config)?;
+    let links = Links::new(cores).map_err(|error| format!("eventfd: {error}"))?;
+    let bus_config = BusConfig {
+        redis: config.redis_bus.then(|| shared.redis.clone()),
+        shards: shared.shards,
+        resume_window: shared.resume_window,
+        resume_bytes_max: config.resume_bytes_max,
+        server_id: shared.server_id.clone(),
+        wait: shared.wait,
+    };
+    bus::start(bus_config, links.bus.clone(), links.cores.clone(), Arc::clone(&status))?;
+    metrics::gauge!(hubbub_common::metrics::CONNECTIONS_MAX.name)
+        .set(f64::from(u32::try_from(config.connections_max).unwrap_or(u32::MAX)));
+    let config = Arc::new(config);
+    for ((id, cpu), inbox) in (0u16..).zip(config.cpus.iter().copied()).zip(links.inboxes) {
+        start(CoreSeed {
+            id,
+            cpu,
+            config: Arc::clone(&config),
+            verifier: Arc::clone(&verifier),
+            bus: links.bus.clone(),
+            inbox,
+            status: Arc::clone(&status),
+        })?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the main thread's runtime: {error}"))?;
+    runtime.block_on(async {
+        let address = config.shared.admin_listen;
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|error| format!("HUBBUB_ADMIN_LISTEN {address}: {error}"))?;
+        announce(&config);
+        tokio::spawn(admin::serve(listener, Arc::clone(&status), metrics.clone()));
+        tokio::spawn(async move {
+            let mut every = tokio::time::interval(UPKEEP);
+            loop {
+                every.tick().await;
+                metrics.run_upkeep();
+            }
+        });
+        let stopped = async {
+            let mut terminate =
+                signal(SignalKind::terminate()).map_err(|error| format!("signals: {error}"))?;
+            let mut interrupt =
+                signal(SignalKind::interrupt()).map_err(|error| format!("signals: {error}"))?;
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            Ok::<(), String>(())
+        };
+        stopped.await?;
+        tracing::info!(connections = status.connections(), "draining");
+        status.set_draining();
+        for core in &links.cores {
+            if core.tell(vec![Tell::Drain]).is_err() {
+                tracing::warn!("a core is too far behind to be told to drain");
+            }
+        }
+        let draining = Monotonic::start();
+        while status.connections() > 0 && draining.elapsed() < DRAIN_MAX {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tracing::info!(connections = status.connections(), "stopped");
+        Ok(())
+    })
+}
+
+/// With `SO_REUSEPORT` a second gateway on the same port would go unnoticed and share its clients.
+fn check_free(config: &Config) -> Result<(), String> {
+    let address = config.shared.listen;
+    std::net::TcpListener::bind(address)
+        .map(drop)
+        .map_err(|error| format!("HUBBUB_LISTEN {address}: {error}"))
+}
+
+fn announce(config: &Config) {
+    let shared = &config.shared;
+    let found = if config.connections_max_found { " (from the open-file limit)" } else { "" };
+    tracing::info!("at most {} connections{found}", config.connections_max);
+    if shared.jwt_secret.is_none() && shared.jwt_public_key.is_none() {
+        tracing::warn!("HUBBUB_JWT_SECRET is not set: only login sessions can connect, tickets are refused");
+    }
+    tracing::info!(
+        server_id = shared.server_id,
+        cores = config.cpus.len(),
+        bus = if config.redis_bus { "redis" } else { "memory" },
+        driver = config.driver.as_str(),
+        "hubbub-gateway {} listens on {}",
+        env!("CARGO_PKG_VERSION"),
+        shared.listen
+    );
+}
+
+fn install_metrics() -> Result<PrometheusHandle, String> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| format!("metrics: {error}"))?;
+    describe_with(
+        |name, help| metrics::describe_counter!(name, help),
+        |name, help| metrics::describe_histogram!(name, help),
+        |name, help| metrics::describe_gauge!(name, help),
+    );
+    Ok(recorder)
+}
+
+/// Takes as many files as the system lets this process have.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it fails, the soft limit stands and bounds the connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -1,0 +1,57 @@
+//! Accepting sockets: one listener per core, the kernel spreads clients among them (`SO_REUSEPORT`).
+//!
+//! `accept` is never raced against anything: a dropped accept would leak the socket that it got.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use monoio::net::TcpListener;
+
+use crate::config::Config;
+use crate::connection;
+use crate::core::Core;
+use crate::handshake;
+
+/// Handshakes under way on a core; beyond that clients wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 2_048;
+/// Pause while no handshake may begin.
+const CROWDED_PAUSE: Duration = Duration::from_millis(5);
+/// Pause after the kernel refused to accept, for want of files most likely.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accepts for ever.
+pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpListener) {
+    let handshakes = Rc::new(Cell::new(0usize));
+    let mut refused = false;
+    loop {
+        while handshakes.get() >= HANDSHAKES_MAX {
+            monoio::time::sleep(CROWDED_PAUSE).await;
+        }
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !std::mem::replace(&mut refused, true) {
+                    tracing::error!(core = core.id, %error, "sockets can't be accepted");
+                }
+                monoio::time::sleep(REFUSED_PAUSE).await;
+                continue;
+            }
+        };
+        if std::mem::take(&mut refused) {
+            tracing::info!(core = core.id, "sockets are accepted again");
+        }
+        // Frames are written whole: waiting for more to send would only delay them.
+        let _ = stream.set_nodelay(true);
+        handshakes.set(handshakes.get() + 1);
+        let (core, config, handshakes) = (Rc::clone(&core), Arc::clone(&config), Rc::clone(&handshakes));
+        monoio::spawn(async move {
+            let upgraded = handshake::perform(stream, peer, &config.shared, &*core).await;
+            handshakes.set(handshakes.get() - 1);
+            if let Some(upgraded) = upgraded {
+                connection::spawn(&core, upgraded);
+            }
+        });
+    }
+}

@@ -1,0 +1,302 @@
+//! The state of the bus thread, and how it talks to the cores.
+//!
+//! One `RefCell` holds all state; it is never borrowed across an await, so every change is whole before
+//! anything else runs. Batches for the cores gather in `out` and leave together ([`Engine::flush`]).
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hubbub_common::clock::{Monotonic, now_ms};
+use hubbub_common::dedupe::Dedupe;
+use hubbub_common::entry::{Origin, Record, encode, new_origin};
+use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::shard::{Shard, Shards};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use tokio::sync::Notify;
+
+use super::backend::{Directory, Streams};
+use super::packer::Packer;
+use super::presence::PresenceQueue;
+use super::window::Window;
+use super::{Answer, Ask, CoreHandle, Event, Failure, Tell, Waiter};
+use crate::status::Status;
+use hubbub_common::metrics as names;
+
+/// How long an answer to a core may take before the request is refused.
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Whether a shard is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nobody here was interested yet.
+    Off,
+    /// Its end is being looked up.
+    Starting,
+    /// The window before the start is being read.
+    CatchingUp { cursor: EntryId, until: EntryId },
+    /// Read as it grows.
+    Live { cursor: EntryId },
+}
+
+pub(super) struct ShardState {
+    pub(super) reading: Reading,
+    /// Where reading began.
+    pub(super) read_from: MessageId,
+    pub(super) packer: Packer,
+    pub(super) dedupe: Dedupe,
+    /// Who waits for the records of entries that this gateway appended, until they come back.
+    pub(super) appended: HashMap<u64, Appended>,
+    /// By core: whether it had a session in a room of this shard.
+    pub(super) interested: Vec<bool>,
+}
+
+pub(super) struct Appended {
+    pub(super) at_ms: u64,
+    pub(super) waiters: Vec<Option<Waiter>>,
+}
+
+pub(super) struct State {
+    pub(super) shards: Vec<ShardState>,
+    pub(super) window: Window,
+    pub(super) presence: PresenceQueue,
+    out: Vec<Vec<Tell>>,
+}
+
+impl State {
+    pub(super) fn shard(&mut self, shard: Shard) -> Option<&mut ShardState> {
+        self.shards.get_mut(shard.index())
+    }
+
+    pub(super) fn answer(&mut self, waiter: Waiter, answer: Answer) {
+        if let Some(out) = self.out.get_mut(usize::from(waiter.core)) {
+            out.push(Tell::Answer(waiter, answer));
+        }
+    }
+
+    pub(super) fn fail(&mut self, waiters: &[Option<Waiter>], failure: Failure) {
+        for waiter in waiters.iter().flatten() {
+            self.answer(*waiter, Answer::Failed(failure));
+        }
+    }
+
+    /// Puts an event into the batch of every core with sessions in its shard.
+    pub(super) fn deliver(&mut self, shard: Shard, event: &Event) {
+        let Some(state) = self.shards.get(shard.index()) else { return };
+        for (out, interested) in self.out.iter_mut().zip(&state.interested) {
+            if *interested {
+                out.push(Tell::Event(event.clone()));
+            }
+        }
+    }
+}
+
+/// What the bus counts.
+pub(super) struct BusMetrics {
+    pub(super) append_seconds: Histogram,
+    pub(super) appended_records: Counter,
+    pub(super) appends_stored: Counter,
+    pub(super) appends_refused: Counter,
+    pub(super) appends_unknown: Counter,
+    pub(super) read_entries: Counter,
+    pub(super) records_new: Counter,
+    pub(super) records_repeat: Counter,
+    pub(super) records_unknown: Counter,
+    window_bytes: Gauge,
+    window_frames: Gauge,
+    up: Gauge,
+}
+
+impl BusMetrics {
+    fn new() -> Self {
+        let appends = |outcome: &'static str| counter!(names::BUS_APPENDS.name, "outcome" => outcome);
+        let records = |verdict: &'static str| counter!(names::BUS_READ_RECORDS.name, "verdict" => verdict);
+        Self {
+            append_seconds: histogram!(names::BUS_APPEND_SECONDS.name),
+            appended_records: counter!(names::BUS_APPENDED_RECORDS.name),
+            appends_stored: appends("stored"),
+            appends_refused: appends("refused"),
+            appends_unknown: appends("unknown"),
+            read_entries: counter!(names::BUS_READ_ENTRIES.name),
+            records_new: records("new"),
+            records_repeat: records("repeat"),
+            records_unknown: records("unknown"),
+            window_bytes: gauge!(names::BUS_WINDOW_BYTES.name),
+            window_frames: gauge!(names::BUS_WINDOW_FRAMES.name),
+            up: gauge!(names::BUS_UP.name),
+        }
+    }
+}
+
+/// See the module's text.
+pub(super) struct Engine<B> {
+    pub(super) backend: B,
+    pub(super) shards: Shards,
+    pub(super) resume_window_ms: u64,
+    pub(super) origin: Origin,
+    pub(super) state: RefCell<State>,
+    pub(super) metrics: BusMetrics,
+    pub(super) clock: Monotonic,
+    /// Wakes joins that wait for a shard to go live, and the reader when there are more shards.
+    pub(super) shards_changed: Notify,
+    said_seq: Cell<u64>,
+    cores: Vec<CoreHandle>,
+    status: Arc<Status>,
+}
+
+impl<B: Streams + Directory> Engine<B> {
+    pub(super) fn new(
+        backend: B,
+        shards: Shards,
+        resume_window: Duration,
+        resume_bytes_max: usize,
+        cores: Vec<CoreHandle>,
+        status: Arc<Status>,
+    ) -> Rc<Self> {
+        let resume_window_ms = u64::try_from(resume_window.as_millis()).unwrap_or(u64::MAX);
+        let shard_state = |_| ShardState {
+            reading: Reading::Off,
+            read_from: MessageId::ZERO,
+            packer: Packer::default(),
+            dedupe: Dedupe::new(resume_window_ms),
+            appended: HashMap::new(),
+            interested: vec![false; cores.len()],
+        };
+        Rc::new(Self {
+            backend,
+            shards,
+            resume_window_ms,
+            origin: new_origin(),
+            state: RefCell::new(State {
+                shards: shards.all().map(shard_state).collect(),
+                window: Window::new(resume_bytes_max),
+                presence: PresenceQueue::default(),
+                out: cores.iter().map(|_| Vec::new()).collect(),
+            }),
+            metrics: BusMetrics::new(),
+            clock: Monotonic::start(),
+            shards_changed: Notify::new(),
+            said_seq: Cell::new(0),
+            cores,
+            status,
+        })
+    }
+
+    /// Handles one question; what needs the backend goes on in a task of its own.
+    pub(super) fn handle(self: &Rc<Self>, ask: Ask) {
+        match ask {
+            Ask::Publish { shard, record, nonce, waiter } => self.publish(shard, record, nonce, waiter),
+            Ask::Join { rooms, member, waiter } => self.join(rooms, member, waiter),
+            Ask::Say { shard, record } => self.say(shard, &[record]),
+            Ask::Login { hash, waiter } => {
+                self.look_up(waiter, |engine| async move {
+                    engine.backend.login_session(&hash).await.map(Answer::Login)
+                });
+            }
+            Ask::Present { room, waiter } => {
+                self.look_up(waiter, |engine| async move {
+                    engine.backend.present(room).await.map(|(users, count)| Answer::Present(users, count))
+                });
+            }
+            Ask::PresenceChanged { room, user, core, online } => {
+                self.state.borrow_mut().presence.push(room, user, core, online);
+            }
+        }
+    }
+
+    /// Tells ephemeral records to every gateway; nobody hears of a failure, by the nature of the thing.
+    pub(super) fn say(self: &Rc<Self>, shard: Shard, records: &[Vec<u8>]) {
+        self.said_seq.set(self.said_seq.get() + 1);
+        let entry = encode(self.origin, self.said_seq.get(), records).into();
+        let engine = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = engine.backend.say(shard, entry).await {
+                tracing::debug!(%error, "an ephemeral event was lost");
+            }
+        });
+    }
+
+    /// Says one record.
+    pub(super) fn say_record(self: &Rc<Self>, record: &Record<'_>) {
+        self.say(self.shards.of(record.room()), &[record.encode()]);
+    }
+
+    /// Answers from the backend, or with a failure when that takes too long.
+    fn look_up<F, L>(self: &Rc<Self>, waiter: Waiter, look_up: L)
+    where
+        F: Future<Output = Result<Answer, super::backend::BusError>> + 'static,
+        L: FnOnce(Rc<Self>) -> F,
+    {
+        let engine = Rc::clone(self);
+        let answer = look_up(Rc::clone(self));
+        tokio::task::spawn_local(async move {
+            let answer = match tokio::time::timeout(ANSWER_MAX, answer).await {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "a look-up failed");
+                    Answer::Failed(Failure::Unavailable)
+                }
+                Err(_) => Answer::Failed(Failure::Unavailable),
+            };
+            engine.state.borrow_mut().answer(waiter, answer);
+            engine.flush();
+        });
+    }
+
+    /// Hands the gathered batches to the cores. A batch that a full inbox refuses stays for the next flush.
+    pub(super) fn flush(&self) {
+        let mut state = self.state.borrow_mut();
+        for (core, out) in self.cores.iter().zip(&mut state.out) {
+            if !out.is_empty()
+                && let Err(refused) = core.tell(std::mem::take(out))
+            {
+                *out = refused;
+            }
+        }
+    }
+
+    /// Whether a core is so far behind that reading has to wait for it.
+    pub(super) fn is_congested(&self) -> bool {
+        self.state.borrow().out.iter().any(|out| !out.is_empty())
+    }
+
+    /// Notes whether the backend answers; says so once for each change.
+    pub(super) fn set_up(&self, up: Result<(), &super::backend::BusError>) {
+        if self.status.set_bus_up(up.is_ok()) != up.is_ok() {
+            match up {
+                Ok(()) => tracing::info!("the bus answers again"),
+                Err(error) => tracing::error!(%error, "the bus is away: sends are refused until it is back"),
+            }
+        }
+        self.metrics.up.set(if up.is_ok() { 1.0 } else { 0.0 });
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.status.is_bus_up()
+    }
+
+    /// Once a second: lets go of what is too old.
+    pub(super) fn tick(&self) {
+        let now_ms = now_ms();
+        let mut state = self.state.borrow_mut();
+        state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));
+        self.metrics.window_bytes.set(approximate(state.window.bytes()));
+        self.metrics.window_frames.set(approximate(state.window.frames()));
+        let uptime_ms = self.clock.elapsed_ms();
+        let waited_too_long = |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > 30_000;
+        let mut given_up = Vec::new();
+        for shard in &mut state.shards {
+            given_up.extend(shard.appended.extract_if(|_, appended| waited_too_long(appended)));
+        }
+        for (_, appended) in given_up {
+            state.fail(&appended.waiters, Failure::Unknown);
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn approximate(count: usize) -> f64 {
+    count as f64
+}

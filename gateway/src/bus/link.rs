@@ -1,0 +1,128 @@
+//! The queues between cores and the bus thread.
+//!
+//! Both are bounded. A core whose question finds the queue full answers `unavailable` itself. A core whose
+//! inbox is full makes the bus stop reading the streams until it catches up: a cursor that stands still costs
+//! nothing and loses nothing. Waking costs a system call, so a flag makes sure that of many wake-ups only the
+//! first pays; the sleeper clears it before it drains.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_queue::ArrayQueue;
+use rustix::event::{EventfdFlags, eventfd};
+use tokio::sync::Notify;
+
+use super::{Ask, Tell};
+
+/// Questions of all cores that may wait for the bus.
+const ASKS_MAX: usize = 65_536;
+/// Batches that may wait for a core.
+const INBOX_BATCHES_MAX: usize = 1_024;
+
+/// A core's way to the bus.
+#[derive(Debug, Clone)]
+pub struct BusHandle {
+    asks: Arc<ArrayQueue<Ask>>,
+    wake: Arc<Notify>,
+}
+
+impl BusHandle {
+    /// Asks the bus; gives the question back when the queue is full.
+    pub fn ask(&self, ask: Ask) -> Result<(), Ask> {
+        self.asks.push(ask)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn take(&self) -> Option<Ask> {
+        self.asks.pop()
+    }
+
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+#[derive(Debug)]
+struct Mailbox {
+    batches: ArrayQueue<Vec<Tell>>,
+    awake: AtomicBool,
+    eventfd: OwnedFd,
+}
+
+/// The bus's way to a core.
+#[derive(Debug, Clone)]
+pub struct CoreHandle(Arc<Mailbox>);
+
+impl CoreHandle {
+    /// Hands over a batch; gives it back when the core is too far behind.
+    pub fn tell(&self, batch: Vec<Tell>) -> Result<(), Vec<Tell>> {
+        self.0.batches.push(batch)?;
+        if !self.0.awake.swap(true, Ordering::AcqRel) {
+            // An eventfd refuses only when its counter would pass 2^64 - 2.
+            let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
+        }
+        Ok(())
+    }
+
+    /// Batches that wait.
+    pub fn depth(&self) -> usize {
+        self.0.batches.len()
+    }
+}
+
+/// A core's end of its mailbox.
+#[derive(Debug)]
+pub struct Inbox(Arc<Mailbox>);
+
+impl Inbox {
+    /// Becomes readable when there is something to take.
+    pub fn eventfd(&self) -> rustix::io::Result<OwnedFd> {
+        rustix::io::dup(&self.0.eventfd)
+    }
+
+    /// Call after a wake-up and before [`Inbox::take`].
+    pub fn about_to_drain(&self) {
+        self.0.awake.store(false, Ordering::Release);
+        // Pairs with the swap in `tell`: what was pushed before the flag was seen set is visible below.
+        std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// The next batch.
+    pub fn take(&self) -> Option<Vec<Tell>> {
+        self.0.batches.pop()
+    }
+}
+
+/// Every queue of a gateway, made before its threads.
+#[derive(Debug)]
+pub struct Links {
+    /// To the bus.
+    pub bus: BusHandle,
+    /// To each core.
+    pub cores: Vec<CoreHandle>,
+    /// Of each core, to be moved to its thread.
+    pub inboxes: Vec<Inbox>,
+}
+
+impl Links {
+    /// For this many cores.
+    pub fn new(cores: usize) -> rustix::io::Result<Self> {
+        let bus = BusHandle { asks: Arc::new(ArrayQueue::new(ASKS_MAX)), wake: Arc::new(Notify::new()) };
+        let mailboxes: Vec<_> = (0..cores)
+            .map(|_| {
+                Ok(Arc::new(Mailbox {
+                    batches: ArrayQueue::new(INBOX_BATCHES_MAX),
+                    awake: AtomicBool::new(false),
+                    eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
+                }))
+            })
+            .collect::<rustix::io::Result<_>>()?;
+        Ok(Self {
+            bus,
+            cores: mailboxes.iter().map(|mailbox| CoreHandle(Arc::clone(mailbox))).collect(),
+            inboxes: mailboxes.into_iter().map(Inbox).collect(),
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! A bus for one gateway without Redis: for embedding, for tests, for trying it out.
+//!
+//! Streams are kept no longer than it takes to read them; the gateway's own window serves clients that
+//! resume. Nothing survives the process, and there are no login sessions and no memberships: tokens have to
+//! name their rooms.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::mem;
+
+use bytes::Bytes;
+use hubbub_common::clock::now_ms;
+use hubbub_common::entry::Entry;
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use hubbub_common::limits::PRESENCE_USERS_MAX;
+use hubbub_common::protocol::Role;
+use hubbub_common::shard::Shard;
+use hubbub_common::token::LoginSession;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::backend::{AppendError, BusError, Directory, PresenceOutcome, READ_WAIT, ReadEntry, Streams};
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct MemoryBackend {
+    state: RefCell<State>,
+    appended: Notify,
+    said: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_entry: EntryId,
+    last_of_room: HashMap<RoomId, MessageId>,
+    /// Entries that wait to be read. One reader takes them all.
+    unread: Vec<ReadEntry>,
+    said: Vec<Bytes>,
+    /// By room and user, the cores with sessions.
+    online: HashMap<RoomId, BTreeMap<UserId, Vec<u16>>>,
+}
+
+impl Streams for MemoryBackend {
+    async fn append(&self, shard: Shard, entry: Bytes) -> Result<EntryId, AppendError> {
+        let mut state = self.state.borrow_mut();
+        let now_ms = now_ms();
+        let id = if now_ms > state.last_entry.ms {
+            EntryId { ms: now_ms, seq: 0 }
+        } else {
+            EntryId { ms: state.last_entry.ms, seq: state.last_entry.seq + 1 }
+        };
+        state.last_entry = id;
+        if let Ok(decoded) = Entry::decode(&entry) {
+            for (index, record) in decoded.records() {
+                if let (Some(record), Some(id)) = (record, MessageId::pack(id, index))
+                    && record.is_stored_event()
+                {
+                    state.last_of_room.insert(record.room(), id);
+                }
+            }
+        }
+        state.unread.push(ReadEntry { shard, id, bytes: entry });
+        self.appended.notify_one();
+        Ok(id)
+    }
+
+    async fn read(&self, cursors: &[(Shard, EntryId)]) -> Result<Vec<ReadEntry>, BusError> {
+        if self.state.borrow().unread.is_empty() {
+            let _ = timeout(READ_WAIT, self.appended.notified()).await;
+        }
+        let mut entries = mem::take(&mut self.state.borrow_mut().unread);
+        let is_after = |entry: &ReadEntry| {
+            cursors.iter().any(|(shard, cursor)| *shard == entry.shard && *cursor < entry.id)
+        };
+        entries.retain(is_after);
+        Ok(entries)
+    }
+
+    async fn interrupt_read(&self) {
+        self.appended.notify_one();
+    }
+
+    async fn tail(&self, _: Shard) -> Result<EntryId, BusError> {
+        Ok(EntryId::ZERO)
+    }
+
+    async fn rooms_last(&self, rooms: &[RoomId]) -> Result<Vec<MessageId>, BusError> {
+        let state = self.state.borrow();
+        Ok(rooms
+            .iter()
+            .map(|room| state.last_of_room.get(room).copied().unwrap_or(MessageId::ZERO))
+            .collect())
+    }
+
+    async fn say(&self, _: Shard, entry: Bytes) -> Result<(), BusError> {
+        self.state.borrow_mut().said.push(entry);
+        self.said.notify_one();
+        Ok(())
+    }
+
+    async fn hear(&self) -> Result<Vec<Bytes>, BusError> {
+        if self.state.borrow().said.is_empty() {
+            let _ = timeout(READ_WAIT, self.said.notified()).await;
+        }
+        Ok(mem::take(&mut self.state.borrow_mut().said))
+    }
+
+    async fn heartbeat(&self) -> Result<(), BusError> {
+        Ok(())
+    }
+}
+
+impl Directory for MemoryBackend {
+    async fn login_session(&self, _: &str) -> Result<Option<LoginSession>, BusError> {
+        Ok(None)
+    }
+
+    async fn roles(&self, _: UserId, rooms: &[RoomId]) -> Result<Vec<Option<Role>>, BusError> {
+        Ok(vec![None; rooms.len()])
+    }
+
+    async fn set_presence(
+        &self,
+        room: RoomId,
+        user: UserId,
+        core: u16,
+        online: bool,
+    ) -> Result<PresenceOutcome, BusError> {
+        let mut state = self.state.borrow_mut();
+        let users = state.online.entry(room).or_default();
+        let cores = users.entry(user).or_default();
+        let was_online = !cores.is_empty();
+        cores.retain(|other| *other != core);
+        if online {
+            cores.push(core);
+        }
+        let is_online = !cores.is_empty();
+        if !is_online {
+            users.remove(&user);
+        }
+        let count = users.len() as u64;
+        if users.is_empty() {
+            state.online.remove(&room);
+        }
+        Ok(PresenceOutcome { changed: was_online != is_online, count })
+    }
+
+    async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {
+        let state = self.state.borrow();
+        let users = state.online.get(&room);
+        let some = users.into_iter().flat_map(BTreeMap::keys).take(PRESENCE_USERS_MAX).copied().collect();
+        Ok((some, users.map_or(0, BTreeMap::len) as u64))
+    }
+}

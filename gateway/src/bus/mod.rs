@@ -1,0 +1,191 @@
+//! The bus: how messages get from the core that hears them to every core that has to tell them.
+//!
+//! ```text
+//! core ──Ask──> [queue] ──> packer ──append──> stream (one per shard)
+//!                                                │ read, in order
+//! core <──Tell── [inbox] <── window <── dedupe <─┘
+//! ```
+//!
+//! The stream is the only sequencer: a message is delivered, and acknowledged, when it comes back from it,
+//! also on the gateway that sent it. All of this runs on one thread with a tokio runtime of its own; cores
+//! reach it through a bounded queue and it reaches them through their inboxes.
+//!
+//! [`backend`] is what a store of streams has to do; [`memory`] and [`redis`] do it and pass one contract
+//! suite. [`packer`] and [`window`] are pure. Absent on purpose: any knowledge of sockets and sessions.
+
+pub mod backend;
+mod engine;
+mod join;
+mod link;
+pub mod memory;
+pub mod packer;
+mod presence;
+mod publish;
+mod reader;
+pub mod redis;
+mod thread;
+pub mod window;
+
+use bytes::Bytes;
+use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::protocol::ErrorCode;
+use hubbub_common::shard::Shard;
+use hubbub_common::token::LoginSession;
+
+pub use link::{BusHandle, CoreHandle, Inbox, Links};
+pub use thread::{BusConfig, StartError, start};
+
+/// Who waits for an answer: a place in the asking core's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// The core.
+    pub core: u16,
+    /// Its own mark for the request.
+    pub ticket: u32,
+}
+
+/// One room of a join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JoinAsk {
+    /// Which room.
+    pub room: RoomId,
+    /// Replay what came after this event.
+    pub since: Option<MessageId>,
+}
+
+/// What a core asks of the bus.
+#[derive(Debug)]
+pub enum Ask {
+    /// Store a record in its room's stream. Answered with [`Answer::Stored`] or [`Answer::Failed`].
+    Publish {
+        /// Where.
+        shard: Shard,
+        /// An encoded [`hubbub_common::entry::Record`].
+        record: Vec<u8>,
+        /// What makes a repeat a repeat.
+        nonce: Option<(UserId, Box<str>)>,
+        /// Who wants to know; nobody for read positions.
+        waiter: Option<Waiter>,
+    },
+    /// Attach a session to rooms. Answered with [`Answer::Joined`].
+    Join {
+        /// Which rooms.
+        rooms: Vec<JoinAsk>,
+        /// Check that this user has a role in each; `None` where a token already said so.
+        member: Option<UserId>,
+        /// Who wants to know.
+        waiter: Waiter,
+    },
+    /// Tell an ephemeral record to every gateway.
+    Say {
+        /// On which channel.
+        shard: Shard,
+        /// An encoded record.
+        record: Vec<u8>,
+    },
+    /// Look up a login session. Answered with [`Answer::Login`] or [`Answer::Failed`].
+    Login {
+        /// Of the token.
+        hash: String,
+        /// Who wants to know.
+        waiter: Waiter,
+    },
+    /// Who is online in a room. Answered with [`Answer::Present`] or [`Answer::Failed`].
+    Present {
+        /// Which room.
+        room: RoomId,
+        /// Who wants to know.
+        waiter: Waiter,
+    },
+    /// The first session of a user on a core joined a room, or the last one left it.
+    PresenceChanged {
+        /// Which room.
+        room: RoomId,
+        /// Whose.
+        user: UserId,
+        /// On which core.
+        core: u16,
+        /// Joined or left.
+        online: bool,
+    },
+}
+
+/// How the join of one room went.
+#[derive(Debug)]
+pub struct JoinAnswer {
+    /// Which room.
+    pub room: RoomId,
+    /// The subscription, or why not.
+    pub outcome: Result<Subscribed, ErrorCode>,
+}
+
+/// A room as it stood when the answer was queued: every event up to `last` is in the replay or before it,
+/// every later one follows in the same inbox.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// Newest stored event of the room.
+    pub last: MessageId,
+    /// Frames after `since`, oldest first; `None` where the window does not reach back that far.
+    pub replay: Option<Vec<Bytes>>,
+    /// Whether the user's role forbids sending.
+    pub muted: bool,
+}
+
+/// What the bus answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// The record has this id.
+    Stored(MessageId),
+    /// It was not done.
+    Failed(Failure),
+    /// One for each room asked for, in order.
+    Joined(Vec<JoinAnswer>),
+    /// The login session, if there is one.
+    Login(Option<LoginSession>),
+    /// Who is online: at most a thousand users, and how many there are.
+    Present(Vec<UserId>, u64),
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The bus is away or full: nothing was stored.
+    Unavailable,
+    /// The bus went away while storing: it may or may not be stored.
+    Unknown,
+}
+
+/// To whom an event goes among a room's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody.
+    All,
+    /// All but the sessions of this user.
+    OtherUsers(UserId),
+    /// All but this connection.
+    OtherConnections(u64),
+}
+
+/// An event of a room, encoded once for every receiver of this gateway.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Which room.
+    pub room: RoomId,
+    /// To whom.
+    pub audience: Audience,
+    /// Whether it may be dropped for a receiver that is behind.
+    pub ephemeral: bool,
+    /// The whole WebSocket frame.
+    pub frame: Bytes,
+}
+
+/// What the bus tells a core, in order.
+#[derive(Debug)]
+pub enum Tell {
+    /// An event for the sessions of a room.
+    Event(Event),
+    /// The answer to a request.
+    Answer(Waiter, Answer),
+    /// Every connection has to go; new ones are not admitted.
+    Drain,
+}

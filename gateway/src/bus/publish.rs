@@ -1,0 +1,107 @@
+//! From a core's record to an entry in the stream.
+//!
+//! Promise: a waiter hears `Stored` only for what stands in the stream, and `Unavailable` only for what does
+//! not. Where the connection broke before the reply, the same entry is appended again; readers drop the
+//! second of two. Only if the backend stays away does the waiter hear `Unknown`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hubbub_common::entry::encode;
+use hubbub_common::ids::UserId;
+use hubbub_common::shard::Shard;
+
+use super::backend::{AppendError, BusError, Directory, Streams};
+use super::engine::{Appended, Engine};
+use super::packer::Pack;
+use super::{Answer, Failure, Waiter};
+
+/// How long an entry of unknown outcome is appended again and again.
+const UNKNOWN_MAX: Duration = Duration::from_secs(5);
+/// Pause between two tries.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+impl<B: Streams + Directory> Engine<B> {
+    pub(super) fn publish(
+        self: &Rc<Self>,
+        shard: Shard,
+        record: Vec<u8>,
+        nonce: Option<(UserId, Box<str>)>,
+        waiter: Option<Waiter>,
+    ) {
+        let mut state = self.state.borrow_mut();
+        let Some(of_shard) = state.shard(shard) else { return };
+        let first = nonce.and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
+        if let Some(first) = first {
+            waiter.inspect(|waiter| state.answer(*waiter, Answer::Stored(first)));
+            return;
+        }
+        if !self.is_up() || of_shard.packer.push(record, waiter).is_err() {
+            waiter.inspect(|waiter| state.answer(*waiter, Answer::Failed(Failure::Unavailable)));
+            return;
+        }
+        drop(state);
+        self.append_next(shard);
+    }
+
+    /// Appends the next entry of a shard, unless one is in flight.
+    fn append_next(self: &Rc<Self>, shard: Shard) {
+        let mut state = self.state.borrow_mut();
+        let Some(of_shard) = state.shard(shard) else { return };
+        let Some(pack) = of_shard.packer.next_pack() else { return };
+        let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone() };
+        of_shard.appended.insert(pack.seq, appended);
+        let engine = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            engine.append(shard, &pack).await;
+            if let Some(of_shard) = engine.state.borrow_mut().shard(shard) {
+                of_shard.packer.landed();
+            }
+            engine.append_next(shard);
+            engine.flush();
+        });
+    }
+
+    async fn append(&self, shard: Shard, pack: &Pack) {
+        let entry = Bytes::from(encode(self.origin, pack.seq, &pack.records));
+        let began = self.clock.elapsed();
+        let failure = loop {
+            match self.backend.append(shard, entry.clone()).await {
+                Ok(_) => {
+                    self.metrics.appends_stored.increment(1);
+                    self.metrics.appended_records.increment(pack.records.len() as u64);
+                    self.metrics.append_seconds.record(self.clock.elapsed().saturating_sub(began));
+                    return;
+                }
+                Err(AppendError::Refused(error)) => {
+                    self.metrics.appends_refused.increment(1);
+                    self.set_up(Err(&BusError(error)));
+                    break Failure::Unavailable;
+                }
+                Err(AppendError::Unknown(error)) => {
+                    self.metrics.appends_unknown.increment(1);
+                    self.set_up(Err(&BusError(error)));
+                    if self.has_come_back(shard, pack.seq) {
+                        return;
+                    }
+                    if self.clock.elapsed().saturating_sub(began) > UNKNOWN_MAX {
+                        break Failure::Unknown;
+                    }
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        let appended = state.shard(shard).and_then(|of_shard| of_shard.appended.remove(&pack.seq));
+        if let Some(appended) = appended {
+            state.fail(&appended.waiters, failure);
+        }
+    }
+
+    /// Whether the reader has met the entry in the stream.
+    fn has_come_back(&self, shard: Shard, seq: u64) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.shard(shard).is_none_or(|of_shard| !of_shard.appended.contains_key(&seq))
+    }
+}

@@ -1,0 +1,195 @@
+//! From the streams to the cores: the one place where ids are decided.
+//!
+//! Entries are handled in stream order. A repeat is dropped here, for delivery and acknowledgement alike, by
+//! the same rule as in every other reader ([`hubbub_common::dedupe`]).
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hubbub_common::dedupe::Verdict;
+use hubbub_common::entry::{Entry, Record};
+use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::shard::Shard;
+
+use super::backend::{Directory, ReadEntry, Streams};
+use super::engine::{Engine, Reading, State};
+use super::{Answer, Audience, Event};
+use crate::ws::encode::text_frame;
+
+/// Pauses between tries while the backend is away.
+const AWAY_PAUSES_MS: [u64; 5] = [50, 100, 200, 500, 1_000];
+/// How often a congested inbox is tried again.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(1);
+
+impl<B: Streams + Directory> Engine<B> {
+    /// Reads the streams for ever.
+    pub(super) async fn read_streams(self: Rc<Self>) {
+        let mut failures = 0;
+        loop {
+            let cursors = self.cursors();
+            if cursors.is_empty() {
+                self.shards_changed.notified().await;
+                continue;
+            }
+            match self.backend.read(&cursors).await {
+                Ok(entries) => {
+                    failures = 0;
+                    self.set_up(Ok(()));
+                    self.take_entries(&entries);
+                    self.flush();
+                    while self.is_congested() {
+                        tokio::time::sleep(CONGESTION_PAUSE).await;
+                        self.flush();
+                    }
+                }
+                Err(error) => {
+                    self.set_up(Err(&error));
+                    pause(&mut failures).await;
+                }
+            }
+        }
+    }
+
+    /// Hears the live channels for ever.
+    pub(super) async fn hear(self: Rc<Self>) {
+        let mut failures = 0;
+        loop {
+            match self.backend.hear().await {
+                Ok(entries) => {
+                    failures = 0;
+                    for bytes in entries {
+                        self.take_said(&bytes);
+                    }
+                    self.flush();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "live channels are not heard");
+                    pause(&mut failures).await;
+                }
+            }
+        }
+    }
+
+    fn cursors(&self) -> Vec<(Shard, EntryId)> {
+        let state = self.state.borrow();
+        let cursor = |shard: Shard| match state.shards.get(shard.index())?.reading {
+            Reading::CatchingUp { cursor, .. } | Reading::Live { cursor } => Some((shard, cursor)),
+            Reading::Off | Reading::Starting => None,
+        };
+        self.shards.all().filter_map(cursor).collect()
+    }
+
+    fn take_entries(&self, entries: &[ReadEntry]) {
+        self.metrics.read_entries.increment(entries.len() as u64);
+        let mut state = self.state.borrow_mut();
+        let mut went_live = false;
+        for entry in entries {
+            self.take_entry(&mut state, entry);
+            let Some(of_shard) = state.shard(entry.shard) else { continue };
+            of_shard.reading = match of_shard.reading {
+                Reading::CatchingUp { until, .. } if entry.id < until => {
+                    Reading::CatchingUp { cursor: entry.id, until }
+                }
+                Reading::CatchingUp { .. } => {
+                    went_live = true;
+                    Reading::Live { cursor: entry.id }
+                }
+                Reading::Off | Reading::Starting | Reading::Live { .. } => Reading::Live { cursor: entry.id },
+            };
+        }
+        if went_live {
+            self.shards_changed.notify_waiters();
+        }
+    }
+
+    fn take_entry(&self, state: &mut State, read: &ReadEntry) {
+        let entry = match Entry::decode(&read.bytes) {
+            Ok(entry) => entry,
+            Err(error) => {
+                self.metrics.records_unknown.increment(1);
+                tracing::error!(shard = %read.shard, entry = %read.id, %error, "an entry can't be read");
+                return;
+            }
+        };
+        let Some(of_shard) = state.shard(read.shard) else { return };
+        if !of_shard.dedupe.first_time(entry.origin, entry.seq, read.id.ms) {
+            self.metrics.records_repeat.increment(entry.count as u64);
+            return;
+        }
+        let mut waiters = if entry.origin == self.origin {
+            of_shard
+                .appended
+                .remove(&entry.seq)
+                .map(|appended| appended.waiters)
+                .unwrap_or_default()
+                .into_iter()
+        } else {
+            Vec::new().into_iter()
+        };
+        for (index, record) in entry.records() {
+            let waiter = waiters.next().flatten();
+            let Some(id) = MessageId::pack(read.id, index) else { continue };
+            let Some(record) = record else {
+                self.metrics.records_unknown.increment(1);
+                continue;
+            };
+            let first = self.take_record(state, read.shard, id, &record);
+            if let Some(waiter) = waiter {
+                state.answer(waiter, Answer::Stored(first));
+            }
+        }
+    }
+
+    /// Delivers a record, unless it is a repeat. Gives the id under which it stands.
+    fn take_record(&self, state: &mut State, shard: Shard, id: MessageId, record: &Record<'_>) -> MessageId {
+        let Some(of_shard) = state.shard(shard) else { return id };
+        if let Some((user, nonce)) = record.nonce()
+            && let Verdict::RepeatOf(first) = of_shard.dedupe.check(user, nonce, id)
+        {
+            self.metrics.records_repeat.increment(1);
+            return first;
+        }
+        self.metrics.records_new.increment(1);
+        let read_from = of_shard.read_from;
+        let event = event(record, id);
+        if record.is_stored_event() {
+            state.window.push(event.room, id, event.frame.clone(), read_from);
+        }
+        state.deliver(shard, &event);
+        id
+    }
+
+    fn take_said(self: &Rc<Self>, bytes: &[u8]) {
+        let Ok(entry) = Entry::decode(bytes) else { return };
+        let mut state = self.state.borrow_mut();
+        for (_, record) in entry.records() {
+            if let Some(record) = record
+                && !record.is_stored_event()
+            {
+                state.deliver(self.shards.of(record.room()), &event(&record, MessageId::ZERO));
+            }
+        }
+    }
+}
+
+fn event(record: &Record<'_>, id: MessageId) -> Event {
+    let (audience, ephemeral) = match record {
+        Record::Typing { from, .. } => (Audience::OtherUsers(*from), true),
+        Record::Presence { .. } => (Audience::All, true),
+        Record::Read { connection, .. } => (Audience::OtherConnections(*connection), false),
+        Record::Message { .. }
+        | Record::Edited { .. }
+        | Record::Deleted { .. }
+        | Record::Reacted { .. }
+        | Record::Member { .. }
+        | Record::Room { .. } => (Audience::All, false),
+    };
+    let frame = text_frame(|out| record.event(id).write_json(out));
+    Event { room: record.room(), audience, ephemeral, frame }
+}
+
+async fn pause(failures: &mut usize) {
+    let pause_ms = AWAY_PAUSES_MS.get(*failures).or(AWAY_PAUSES_MS.last()).copied().unwrap_or(1_000);
+    *failures += 1;
+    tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+}

@@ -1,0 +1,138 @@
+//! The bus thread: starts the backend, then runs the engine's tasks until the process ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use hubbub_common::redis_url::RedisUrl;
+use hubbub_common::settings::SettingError;
+use hubbub_common::shard::Shards;
+use tokio::task::LocalSet;
+
+use super::backend::{Directory, Streams};
+use super::engine::Engine;
+use super::memory::MemoryBackend;
+use super::redis::RedisBackend;
+use super::{BusHandle, CoreHandle};
+use crate::status::Status;
+
+/// Questions handled before what they produced is handed over.
+const ASKS_PER_TURN: usize = 1_024;
+/// How often this gateway says that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// What the bus needs to know.
+#[derive(Debug, Clone)]
+pub struct BusConfig {
+    /// Where the streams are; `None` for in memory.
+    pub redis: Option<RedisUrl>,
+    /// How many.
+    pub shards: Shards,
+    /// How long recent frames are kept.
+    pub resume_window: Duration,
+    /// How many bytes of them.
+    pub resume_bytes_max: usize,
+    /// This gateway.
+    pub server_id: String,
+    /// How long to wait for Redis at start.
+    pub wait: Duration,
+}
+
+/// Why the bus did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting contradicts the cluster.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// The store does not answer; the text says what to do.
+    #[error("{0}")]
+    Unreachable(String),
+    /// No thread, or no runtime on it.
+    #[error("the bus thread: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Starts the bus on a thread of its own, and returns when it works.
+pub fn start(
+    config: BusConfig,
+    asks: BusHandle,
+    cores: Vec<CoreHandle>,
+    status: Arc<Status>,
+) -> Result<(), StartError> {
+    let (started, wait_for_start) = mpsc::channel();
+    std::thread::Builder::new().name("bus".to_owned()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(StartError::Thread(error)));
+                return;
+            }
+        };
+        LocalSet::new().block_on(&runtime, async move {
+            let engine_of = (config.shards, config.resume_window, config.resume_bytes_max);
+            let (shards, window, bytes_max) = engine_of;
+            match &config.redis {
+                None => {
+                    let _ = started.send(Ok(()));
+                    run(
+                        Engine::new(MemoryBackend::default(), shards, window, bytes_max, cores, status),
+                        asks,
+                    )
+                    .await;
+                }
+                Some(url) => match RedisBackend::start(url, shards, &config.server_id, config.wait).await {
+                    Ok(backend) => {
+                        let _ = started.send(Ok(()));
+                        run(Engine::new(backend, shards, window, bytes_max, cores, status), asks).await;
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                },
+            }
+        });
+    })?;
+    wait_for_start.recv().unwrap_or_else(|_| Err(StartError::Unreachable("the bus thread ended".to_owned())))
+}
+
+async fn run<B: Streams + Directory>(engine: Rc<Engine<B>>, asks: BusHandle) {
+    engine.set_up(Ok(()));
+    tokio::task::spawn_local(Rc::clone(&engine).read_streams());
+    tokio::task::spawn_local(Rc::clone(&engine).hear());
+    tokio::task::spawn_local(Rc::clone(&engine).spread_presence());
+    tokio::task::spawn_local(keep_alive(Rc::clone(&engine)));
+    tokio::task::spawn_local(tick(Rc::clone(&engine)));
+    loop {
+        asks.woken().await;
+        while let Some(ask) = asks.take() {
+            engine.handle(ask);
+            for _ in 1..ASKS_PER_TURN {
+                let Some(ask) = asks.take() else { break };
+                engine.handle(ask);
+            }
+            engine.flush();
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
+    let mut every = tokio::time::interval(HEARTBEAT);
+    loop {
+        every.tick().await;
+        match engine.backend.heartbeat().await {
+            Ok(()) => engine.set_up(Ok(())),
+            Err(error) => engine.set_up(Err(&error)),
+        }
+    }
+}
+
+async fn tick<B: Streams + Directory>(engine: Rc<Engine<B>>) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        engine.tick();
+        engine.flush();
+    }
+}

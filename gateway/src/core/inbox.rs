@@ -1,0 +1,138 @@
+//! What the bus tells a core, in order. A turn handles everything that waits, then writes: messages that come
+//! together leave together.
+
+use std::rc::Rc;
+
+use hubbub_common::limits::JOINED_ROOMS_MAX;
+use hubbub_common::protocol::{ByeCode, CloseCode, ErrorCode, Event, Joined, JoinedRoom, Ref, Refusal};
+
+use super::{Core, Pending, Wanted};
+use crate::bus::{Answer, Failure, Inbox, JoinAnswer, Tell};
+use crate::connection::Connection;
+use crate::room::Change;
+
+/// Over how long the clients of a draining gateway come back to the others.
+const DRAIN_SPREAD_MS: u64 = 5_000;
+
+impl Core {
+    /// Handles everything that waits.
+    pub(super) fn turn(self: &Rc<Self>, inbox: &Inbox) {
+        let began = self.clock.elapsed();
+        while let Some(batch) = inbox.take() {
+            self.counters.inbox_batches.add(1);
+            for tell in batch {
+                match tell {
+                    Tell::Event(event) => self.deliver(&event),
+                    Tell::Answer(waiter, answer) => {
+                        let pending = self.pending.borrow_mut().try_remove(waiter.ticket as usize);
+                        if let Some(pending) = pending {
+                            self.take_answer(pending, answer);
+                        }
+                    }
+                    Tell::Drain => self.drain(),
+                }
+            }
+        }
+        self.flush();
+        let took = self.clock.elapsed().saturating_sub(began);
+        self.counters.turn_ns.add(u64::try_from(took.as_nanos()).unwrap_or(0));
+    }
+
+    fn take_answer(&self, pending: Pending, answer: Answer) {
+        match (pending, answer) {
+            (Pending::Stored { connection, reference, room }, Answer::Stored(id)) => {
+                let reference = reference.as_ref();
+                self.push_event(&connection, &Event::Ack { reference, room, id, ts: id.ts() });
+            }
+            (Pending::Stored { connection, reference, .. }, Answer::Failed(Failure::Unknown)) => {
+                let message = "the bus went away while storing: it may or may not be stored; repeat it with the same nonce";
+                let refusal = Refusal::new(reference, ErrorCode::Internal, message);
+                self.push_event(&connection, &refusal.event());
+            }
+            (Pending::Joined { connection, reference, rooms, _answered }, Answer::Joined(answers)) => {
+                self.finish_join(&connection, reference.as_ref(), &rooms, answers);
+            }
+            (Pending::Present { connection, reference, room }, Answer::Present(online, count)) => {
+                let reference = reference.as_ref();
+                let event = Event::PresenceList { reference, room, online: &online, count };
+                self.push_event(&connection, &event);
+            }
+            (Pending::Login(waiting), answer) => {
+                // Nobody waits any more when the client has gone meanwhile.
+                let _ = waiting.send(answer);
+            }
+            (
+                Pending::Stored { connection, reference, .. }
+                | Pending::Joined { connection, reference, .. }
+                | Pending::Present { connection, reference, .. },
+                _,
+            ) => self.refuse_unavailable(&connection, reference),
+        }
+    }
+
+    /// Attaches the session and replays, before any later event of the inbox is looked at.
+    fn finish_join(
+        &self,
+        connection: &Rc<Connection>,
+        reference: Option<&Ref>,
+        wanted: &[Wanted],
+        answers: Vec<JoinAnswer>,
+    ) {
+        if self.connections.borrow().get(connection.slot as usize).is_none_or(|own| own.id != connection.id) {
+            return;
+        }
+        let mut answers = answers.into_iter();
+        let mut rooms = Vec::with_capacity(wanted.len());
+        let mut replays = Vec::new();
+        for Wanted { room, denied } in wanted {
+            let answer = if *denied { None } else { answers.next() };
+            let outcome = answer.map_or(Err(ErrorCode::Forbidden), |answer| answer.outcome);
+            let outcome = outcome.and_then(|subscribed| {
+                let change = self.attach_to_room(connection, *room)?;
+                connection.session.borrow_mut().set_muted(*room, subscribed.muted);
+                // Joined twice: everything since is on its way already.
+                let replay = if change == Change::None { Some(Vec::new()) } else { subscribed.replay };
+                let replayed = replay.as_ref().map(|frames| u32::try_from(frames.len()).unwrap_or(u32::MAX));
+                replays.extend(replay.into_iter().flatten());
+                Ok(Joined::Ok { last: subscribed.last, replayed })
+            });
+            let outcome = outcome.unwrap_or_else(|error| Joined::Refused { error });
+            rooms.push(JoinedRoom { room: *room, outcome });
+        }
+        self.push_event(connection, &Event::Joined { reference, rooms: &rooms });
+        for frame in replays {
+            self.counters.deliveries.add(1);
+            self.push(connection, frame);
+        }
+    }
+
+    fn attach_to_room(
+        &self,
+        connection: &Rc<Connection>,
+        room: hubbub_common::ids::RoomId,
+    ) -> Result<Change, ErrorCode> {
+        let mut registry = self.registry.borrow_mut();
+        if registry.joined_count(connection.slot) >= JOINED_ROOMS_MAX
+            && !registry.is_joined(connection.slot, room)
+        {
+            return Err(ErrorCode::TooLarge);
+        }
+        let change = registry.join(connection.slot, room);
+        drop(registry);
+        if change == Change::User {
+            let user = connection.session.borrow().identity().user;
+            self.presence_changed(room, user, true);
+        }
+        Ok(change)
+    }
+
+    /// Sends everybody away, spread over time so that the other gateways are not overrun.
+    fn drain(&self) {
+        let connections: Vec<_> = self.connections.borrow().iter().map(|(_, one)| Rc::clone(one)).collect();
+        let count = connections.len().max(1) as u64;
+        for (place, connection) in connections.iter().enumerate() {
+            let reconnect_after_ms = DRAIN_SPREAD_MS * place as u64 / count;
+            self.close(connection, CloseCode::Restart, Some((ByeCode::Drain, reconnect_after_ms)));
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A core: one pinned thread, its ring, and all that it owns.
+//!
+//! A connection never leaves its core; nothing here is locked or shared but the queues to and from the bus
+//! and the counts for `/health`. State sits in `RefCell`s that are never borrowed across an await.
+
+mod act;
+mod counters;
+mod inbox;
+pub(crate) mod socket;
+mod thread;
+mod wheel;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hubbub_common::clock::{Monotonic, now_ms};
+use hubbub_common::entry::new_origin;
+use hubbub_common::ids::RoomId;
+use hubbub_common::limits::JOINED_ROOMS_MAX;
+use hubbub_common::protocol::{ByeCode, CloseCode, Event, Limits, Ref, UserRef};
+use hubbub_common::token::{TokenError, Verifier, is_jwt, session_token_hash};
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use crate::bus::{Answer, Ask, BusHandle, Waiter};
+use crate::config::Config;
+use crate::connection::{Connection, RECEIVE_BYTES};
+use crate::handshake::{AuthError, Busy, Gate};
+use crate::room::Registry;
+use crate::session::{Identity, Session, SessionLimits};
+use crate::status::Status;
+use counters::{Counters, Exporter, Gauges};
+use socket::Socket;
+use wheel::{Due, Wheel};
+
+pub use thread::{CoreSeed, start};
+
+/// Seconds that a closing connection gets to end by itself.
+const END_S: u64 = 3;
+/// Heartbeats that may stay unanswered.
+const MISSED_MAX: u8 = 2;
+
+/// An answer that is awaited from the bus.
+enum Pending {
+    Stored {
+        connection: Rc<Connection>,
+        reference: Option<Ref>,
+        room: RoomId,
+    },
+    Joined {
+        connection: Rc<Connection>,
+        reference: Option<Ref>,
+        rooms: Vec<Wanted>,
+        _answered: oneshot::Sender<()>,
+    },
+    Present {
+        connection: Rc<Connection>,
+        reference: Option<Ref>,
+        room: RoomId,
+    },
+    Login(oneshot::Sender<Answer>),
+}
+
+/// A room of a join.
+struct Wanted {
+    room: RoomId,
+    /// Refused by the session's own grant, so not asked for.
+    denied: bool,
+}
+
+/// See the module's text.
+pub struct Core {
+    pub(crate) id: u16,
+    config: Arc<Config>,
+    verifier: Arc<Verifier>,
+    bus: BusHandle,
+    status: Arc<Status>,
+    pub(crate) clock: Monotonic,
+    pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
+    connections_max: usize,
+    pub(crate) registry: RefCell<Registry>,
+    pending: RefCell<Slab<Pending>>,
+    wheel: RefCell<Wheel>,
+    /// Connections whose outbox got something since the last flush.
+    pub(crate) dirty: RefCell<Vec<Rc<Connection>>>,
+    pub(crate) receive_buffer: RefCell<Box<[u8]>>,
+    pub(crate) counters: Counters,
+    pub(crate) exporter: Exporter,
+    /// Connection ids count up from a random number.
+    next_connection: Cell<u64>,
+}
+
+impl Core {
+    fn new(seed: &CoreSeed) -> Rc<Self> {
+        Rc::new(Self {
+            id: seed.id,
+            config: Arc::clone(&seed.config),
+            verifier: Arc::clone(&seed.verifier),
+            bus: seed.bus.clone(),
+            status: Arc::clone(&seed.status),
+            clock: Monotonic::start(),
+            connections: RefCell::default(),
+            connections_max: seed.config.connections_max.div_ceil(seed.config.cpus.len()),
+            registry: RefCell::default(),
+            pending: RefCell::default(),
+            wheel: RefCell::new(Wheel::new()),
+            dirty: RefCell::default(),
+            receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
+            counters: Counters::default(),
+            exporter: Exporter::new(seed.id),
+            next_connection: Cell::new(new_origin()),
+        })
+    }
+
+    pub(crate) fn frame_bytes_max(&self) -> usize {
+        self.config.shared.frame_bytes_max as usize
+    }
+
+    pub(crate) fn outbox_bytes_max(&self) -> usize {
+        self.config.outbox_bytes_max
+    }
+
+    fn session_limits(&self) -> SessionLimits {
+        SessionLimits {
+            body_bytes_max: self.config.shared.body_bytes_max,
+            sends_per_second: self.config.sends_per_second,
+        }
+    }
+
+    /// Takes a client in and welcomes it.
+    pub(crate) fn attach(self: &Rc<Self>, socket: Socket, identity: Identity) -> Rc<Connection> {
+        let id = self.next_connection.get();
+        self.next_connection.set(id.wrapping_add(1));
+        let user = identity.user;
+        let connection = {
+            let mut connections = self.connections.borrow_mut();
+            let slot = connections.vacant_key();
+            let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
+            let session = Session::new(id, identity);
+            let connection = Rc::new(Connection::new(id, slot_number, socket, session));
+            connections.insert(Rc::clone(&connection));
+            self.status.set_connections(self.id, connections.len());
+            connection
+        };
+        self.registry.borrow_mut().attach(connection.slot, user);
+        self.heard(&connection);
+        let session = connection.session.borrow();
+        self.schedule(&connection, self.heartbeat_s().min(session.expires_in_s(now_ms())));
+        self.push_event(
+            &connection,
+            &Event::Welcome {
+                connection: &format!("{id:016x}"),
+                gateway: &self.config.shared.server_id,
+                user: UserRef { id: user, name: &session.identity().name },
+                heartbeat_ms: self.heartbeat_s() * 1_000,
+                resume_window_ms: self.config.shared.resume_window.as_secs() * 1_000,
+                limits: Limits {
+                    max_body_bytes: self.config.shared.body_bytes_max,
+                    max_frame_bytes: self.config.shared.frame_bytes_max,
+                    max_rooms: JOINED_ROOMS_MAX,
+                    sends_per_second: self.config.sends_per_second,
+                },
+            },
+        );
+        drop(session);
+        self.flush();
+        connection
+    }
+
+    /// Forgets a client whose connection is over.
+    pub(crate) fn detach(&self, connection: &Rc<Connection>) {
+        let gone = self.registry.borrow_mut().detach(connection.slot);
+        let user = connection.session.borrow().identity().user;
+        for room in gone {
+            self.presence_changed(room, user, false);
+        }
+        connection.socket.shut_down();
+        let mut connections = self.connections.borrow_mut();
+        connections.try_remove(connection.slot as usize);
+        self.status.set_connections(self.id, connections.len());
+    }
+
+    fn presence_changed(&self, room: RoomId, user: hubbub_common::ids::UserId, online: bool) {
+        let ask = Ask::PresenceChanged { room, user, core: self.id, online };
+        if self.bus.ask(ask).is_err() {
+            tracing::debug!(%room, %user, "a change of presence was lost: the bus is behind");
+        }
+    }
+
+    /// Something came from the client.
+    pub(crate) fn heard(&self, connection: &Connection) {
+        connection.heard_s.set(u32::try_from(self.wheel.borrow().now_s()).unwrap_or(u32::MAX));
+        connection.missed.set(0);
+    }
+
+    fn heartbeat_s(&self) -> u64 {
+        self.config.heartbeat.as_secs()
+    }
+
+    fn schedule(&self, connection: &Connection, after_s: u64) {
+        let due = Due { slot: connection.slot, mark: connection.mark() };
+        self.wheel.borrow_mut().schedule(due, after_s);
+    }
+
+    /// Makes sure that a closing connection ends, whatever the peer does.
+    pub(crate) fn end_soon(&self, connection: &Connection) {
+        self.schedule(connection, END_S);
+    }
+
+    /// Once a second: heartbeats, expired tokens, connections that do not end, and the counters.
+    fn tick(self: &Rc<Self>) {
+        let now_s = self.clock.elapsed().as_secs();
+        let due = self.wheel.borrow_mut().turn_to(now_s);
+        for due in due {
+            let connection = self.connections.borrow().get(due.slot as usize).cloned();
+            if let Some(connection) = connection.filter(|connection| connection.mark() == due.mark) {
+                self.come_up(&connection, now_s);
+            }
+        }
+        self.flush();
+        let registry = self.registry.borrow();
+        self.exporter.flush(
+            &self.counters,
+            Gauges {
+                connections: self.connections.borrow().len(),
+                rooms: registry.room_count(),
+                subscriptions: registry.subscription_count(),
+            },
+        );
+    }
+
+    fn come_up(&self, connection: &Rc<Connection>, now_s: u64) {
+        use crate::connection::Flag;
+        if connection.has(Flag::Closing) {
+            connection.socket.shut_down();
+            return;
+        }
+        let now_ms = now_ms();
+        if connection.session.borrow().has_expired(now_ms) {
+            self.close(connection, CloseCode::Revoked, Some((ByeCode::Revoked, 0)));
+            return;
+        }
+        let heartbeat_s = self.heartbeat_s();
+        let silent_s = now_s.saturating_sub(u64::from(connection.heard_s.get()));
+        let next_s = if silent_s < heartbeat_s {
+            heartbeat_s - silent_s
+        } else if connection.missed.get() < MISSED_MAX {
+            connection.missed.set(connection.missed.get() + 1);
+            self.ping(connection);
+            heartbeat_s
+        } else {
+            self.close(connection, CloseCode::HeartbeatMissed, Some((ByeCode::Idle, 0)));
+            return;
+        };
+        let expires_s = connection.session.borrow().expires_in_s(now_ms);
+        self.schedule(connection, next_s.min(expires_s));
+    }
+
+    /// Puts a question to the bus; `None` when it can't take one.
+    fn ask(&self, pending: Pending, ask: impl FnOnce(Waiter) -> Ask) -> Option<()> {
+        let mut table = self.pending.borrow_mut();
+        let ticket = table.insert(pending);
+        let waiter = Waiter { core: self.id, ticket: u32::try_from(ticket).ok()? };
+        if self.bus.ask(ask(waiter)).is_err() {
+            table.try_remove(ticket);
+            return None;
+        }
+        Some(())
+    }
+}
+
+impl Gate for Core {
+    fn admit(&self) -> Result<(), Busy> {
+        if self.status.is_draining() {
+            Err(Busy::Draining)
+        } else if self.connections.borrow().len() >= self.connections_max {
+            Err(Busy::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn authenticate(&self, token: String) -> Result<Identity, AuthError> {
+        if is_jwt(&token) {
+            return self.verifier.verify(&token, now_ms()).map(Identity::from).map_err(|error| {
+                AuthError::Bad(match error {
+                    TokenError::Expired => "the token has expired",
+                    TokenError::Signature | TokenError::Malformed => "the token is not valid",
+                    TokenError::NoKey => "tokens of this kind are not accepted here",
+                })
+            });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.ask(Pending::Login(answer), |waiter| Ask::Login { hash: session_token_hash(&token), waiter })
+            .ok_or(AuthError::Unavailable)?;
+        match answered.await {
+            Ok(Answer::Login(Some(session))) => Ok(Identity::from(session)),
+            Ok(Answer::Login(None)) => Err(AuthError::Bad("the session is not known: log in again")),
+            Ok(_) | Err(_) => Err(AuthError::Unavailable),
+        }
+    }
+
+    fn health(&self) -> (u16, String) {
+        self.status.health()
+    }
+
+    fn answered(&self, status: u16) {
+        self.exporter.handshake(status);
+    }
+}

@@ -1,0 +1,144 @@
+//! The thread of a core: pinned, with its own ring and listener.
+//!
+//! The io_uring driver is built on purpose; nothing falls back to epoll unasked. A core that dies ends the
+//! process: its connections are lost either way, and a supervisor starts all anew.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use hubbub_common::token::Verifier;
+use monoio::net::{ListenerOpts, TcpListener};
+use monoio::time::TimeDriver;
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustix::thread::CpuSet;
+
+use super::Core;
+use crate::accept::accept;
+use crate::bus::{BusHandle, Inbox};
+use crate::config::{Config, Driver};
+use crate::status::Status;
+
+/// Entries of a core's submission ring.
+const RING_ENTRIES: u32 = 4_096;
+/// Connections that may wait to be accepted, per core.
+const BACKLOG: i32 = 4_096;
+
+/// What a core is made of.
+pub struct CoreSeed {
+    /// Its number, from zero.
+    pub id: u16,
+    /// Where it runs.
+    pub cpu: usize,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Checks tickets.
+    pub verifier: Arc<Verifier>,
+    /// To the bus.
+    pub bus: BusHandle,
+    /// From the bus.
+    pub inbox: Inbox,
+    /// For `/health`.
+    pub status: Arc<Status>,
+}
+
+/// Ends the process when the thread ends in a way that was not foreseen.
+struct EndsProcess(u16);
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(core = self.0, "a core died: the process ends");
+            std::process::exit(70);
+        }
+    }
+}
+
+/// Starts a core, and returns when it listens.
+pub fn start(seed: CoreSeed) -> Result<(), String> {
+    let (started, wait_for_start) = mpsc::channel();
+    let name = format!("core-{}", seed.id);
+    let body = move || {
+        let _guard = EndsProcess(seed.id);
+        let mut cpus = CpuSet::new();
+        cpus.set(seed.cpu);
+        if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
+            tracing::warn!(core = seed.id, cpu = seed.cpu, %error, "not pinned");
+        }
+        match seed.config.driver {
+            Driver::IoUring => {
+                let ring = io_uring::IoUring::builder();
+                let builder =
+                    RuntimeBuilder::<IoUringDriver>::new().with_entries(RING_ENTRIES).uring_builder(ring);
+                match builder.enable_timer().build() {
+                    Ok(mut runtime) => runtime.block_on(run(seed, started)),
+                    Err(error) => {
+                        let hint = "set HUBBUB_DRIVER=epoll where the kernel or a sandbox forbids it";
+                        let _ = started.send(Err(format!("io_uring: {error}: {hint}")));
+                    }
+                }
+            }
+            Driver::Epoll => match RuntimeBuilder::<TimeDriver<LegacyDriver>>::new().build() {
+                Ok(mut runtime) => runtime.block_on(run(seed, started)),
+                Err(error) => {
+                    let _ = started.send(Err(format!("epoll: {error}")));
+                }
+            },
+        }
+    };
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(|error| format!("a core's thread: {error}"))?;
+    wait_for_start.recv().unwrap_or_else(|_| Err("a core's thread ended".to_owned()))
+}
+
+async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
+    let prepared = listen(seed.config.shared.listen).and_then(|listener| {
+        let eventfd = seed.inbox.eventfd().map_err(|error| format!("eventfd: {error}"))?;
+        Ok((listener, eventfd))
+    });
+    let (listener, eventfd) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let _ = started.send(Err(error));
+            return;
+        }
+    };
+    let core = Core::new(&seed);
+    let _ = started.send(Ok(()));
+    monoio::spawn(accept(Rc::clone(&core), Arc::clone(&seed.config), listener));
+    monoio::spawn(tick(Rc::clone(&core)));
+    // One loop: sleep until the bus has something, then a turn.
+    let wake = match monoio::fs::File::from_std(eventfd.into()) {
+        Ok(wake) => wake,
+        Err(error) => {
+            tracing::error!(%error, "the inbox can't be waited for");
+            return;
+        }
+    };
+    loop {
+        let (woken, _) = wake.read_at(Vec::<u8>::with_capacity(8), 0).await;
+        if let Err(error) = woken {
+            tracing::error!(%error, "the inbox can't be waited for");
+            std::process::exit(70);
+        }
+        seed.inbox.about_to_drain();
+        core.turn(&seed.inbox);
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
+    TcpListener::bind_with_config(address, &options)
+        .map_err(|error| format!("HUBBUB_LISTEN {address}: {error}"))
+}
+
+async fn tick(core: Rc<Core>) {
+    let mut every = monoio::time::interval(Duration::from_secs(1));
+    loop {
+        every.tick().await;
+        core.tick();
+    }
+}

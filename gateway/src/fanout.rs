@@ -1,0 +1,36 @@
+//! One event into many outboxes. The frame is shared by all of them; what differs is decided before the loop.
+
+use std::rc::Rc;
+
+use crate::bus::{Audience, Event};
+use crate::connection::Connection;
+use crate::core::Core;
+
+impl Core {
+    /// Puts an event into the outbox of every session that it is for.
+    pub(crate) fn deliver(&self, event: &Event) {
+        self.counters.events.add(1);
+        let registry = self.registry.borrow();
+        let connections = self.connections.borrow();
+        let members = registry.members(event.room).iter();
+        let receivers = members.filter_map(|member| connections.get(member.slot as usize));
+        let behind = if event.ephemeral { self.outbox_bytes_max() / 2 } else { usize::MAX };
+        let push = |connection: &Rc<Connection>| {
+            if connection.outbox.borrow().bytes() >= behind {
+                self.counters.dropped_behind.add(1);
+            } else {
+                self.counters.deliveries.add(1);
+                self.push(connection, event.frame.clone());
+            }
+        };
+        match event.audience {
+            Audience::All => receivers.for_each(push),
+            Audience::OtherUsers(user) => {
+                receivers.filter(|connection| registry.user(connection.slot) != Some(user)).for_each(push);
+            }
+            Audience::OtherConnections(id) => {
+                receivers.filter(|connection| connection.id != id).for_each(push);
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The Hubbub gateway: holds WebSockets, one pinned thread per core, and forwards their messages through the
+//! bus. `ARCHITECTURE.md` draws the path of a message through these modules.
+
+pub mod admin;
+pub mod bus;
+pub mod config;
+pub mod core;
+pub mod outbox;
+pub mod room;
+pub mod session;
+pub mod status;
+pub mod ws;
+
+mod accept;
+mod connection;
+mod fanout;
+mod handshake;

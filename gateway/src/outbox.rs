@@ -1,0 +1,119 @@
+//! The bounded queue of frames that wait for one socket.
+//!
+//! Frames are shared, so a queue of them costs little; what is bounded is the memory that a slow reader would
+//! keep alive. Bytes count until they are written.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes};
+
+/// Frames written by one call, at most (Linux takes up to 1,024).
+pub const BATCH_FRAMES_MAX: usize = 64;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Outbox {
+    /// Adds a frame; gives the bytes that wait now.
+    pub fn push(&mut self, frame: Bytes) -> usize {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+        self.bytes
+    }
+
+    /// The next frames to write, oldest first; they still count as waiting.
+    pub fn next_batch(&self) -> impl ExactSizeIterator<Item = &Bytes> {
+        self.frames.iter().take(BATCH_FRAMES_MAX)
+    }
+
+    /// So many bytes were written: whole frames go, the rest of a cut one stays in front. Gives the number of
+    /// frames that went.
+    pub fn written(&mut self, mut bytes: usize) -> u64 {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        let mut frames = 0;
+        while let Some(front) = self.frames.front_mut() {
+            if bytes < front.len() {
+                front.advance(bytes);
+                break;
+            }
+            bytes -= front.len();
+            self.frames.pop_front();
+            frames += 1;
+            if bytes == 0 {
+                break;
+            }
+        }
+        if self.frames.is_empty() {
+            // An idle connection keeps no queue.
+            self.frames = VecDeque::new();
+        }
+        frames
+    }
+
+    /// Drops frames that have not begun to be written. Gives how many.
+    pub fn clear_behind(&mut self, in_flight: usize) -> u64 {
+        let dropped = self.frames.len().saturating_sub(in_flight);
+        self.frames.truncate(in_flight);
+        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        dropped as u64
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// However the kernel cuts the writes, the bytes come out whole and in order.
+        #[test]
+        fn short_writes_lose_nothing(
+            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..20), 1..200),
+            mut cuts in proptest::collection::vec(1usize..100, 1..50),
+        ) {
+            let mut outbox = Outbox::default();
+            for frame in &frames {
+                outbox.push(Bytes::copy_from_slice(frame));
+            }
+            let expected = frames.concat();
+            prop_assert_eq!(outbox.bytes(), expected.len());
+            let mut out = Vec::new();
+            let mut frames_written = 0;
+            while !outbox.is_empty() {
+                cuts.rotate_left(1);
+                let batch: Vec<u8> = outbox.next_batch().flat_map(|frame| frame.to_vec()).collect();
+                let written = cuts[0].min(batch.len());
+                out.extend_from_slice(&batch[..written]);
+                frames_written += outbox.written(written);
+            }
+            prop_assert_eq!(out, expected);
+            prop_assert_eq!((outbox.bytes(), frames_written), (0, frames.len() as u64));
+        }
+    }
+
+    #[test]
+    fn what_is_being_written_is_not_dropped() {
+        let mut outbox = Outbox::default();
+        for _ in 0..5 {
+            outbox.push(Bytes::from_static(b"abc"));
+        }
+        outbox.written(1);
+        assert_eq!(outbox.clear_behind(2), 3);
+        assert_eq!(outbox.bytes(), 5);
+    }
+}

@@ -1,0 +1,257 @@
+//! The protocol state of one client on one connection.
+//!
+//! Pure: takes texts and the time, gives back what to do. It owns no socket and knows no room but by the
+//! caller's answer whether it is joined; so the same rules run in the gateway and in simulations.
+
+pub mod grant;
+mod rate;
+
+use std::borrow::Cow;
+
+use hubbub_common::clock::UnixMs;
+use hubbub_common::entry::Record;
+use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_MS, NAME_BYTES_MAX};
+use hubbub_common::protocol::{CloseCode, Command, ErrorCode, Join, Ref, Refusal, Send};
+
+pub use grant::{Grant, Identity};
+use rate::Rate;
+
+/// Typing and read positions that a session may tell in a second; more are ignored.
+const EPHEMERAL_PER_SECOND: u32 = 10;
+
+/// The bounds that a session checks.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// Bytes of a body.
+    pub body_bytes_max: u32,
+    /// Sends per second, bursts of twice as many; 0 = no limit.
+    pub sends_per_second: u32,
+}
+
+/// What to do about a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Ignore,
+    /// Answer with an error.
+    Refuse(Refusal),
+    /// Answer with an error, then close.
+    RefuseAndClose(Refusal, CloseCode),
+    /// Answer with `pong`.
+    Pong(Option<Ref>),
+    /// Join those rooms that the grant allows.
+    Join {
+        /// Of the request.
+        reference: Option<Ref>,
+        /// As asked.
+        rooms: Vec<Join>,
+    },
+    /// Leave rooms.
+    Leave {
+        /// Of the request.
+        reference: Option<Ref>,
+        /// As asked.
+        rooms: Vec<RoomId>,
+    },
+    /// Publish a record and answer with `ack`.
+    Publish {
+        /// Of the request.
+        reference: Option<Ref>,
+        /// Where.
+        room: RoomId,
+        /// Encoded.
+        record: Vec<u8>,
+        /// Makes a repeat a repeat.
+        nonce: Option<Box<str>>,
+    },
+    /// Publish a read position; no answer.
+    PublishRead {
+        /// Where.
+        room: RoomId,
+        /// Encoded.
+        record: Vec<u8>,
+    },
+    /// Tell an ephemeral record; no answer.
+    Say {
+        /// Where.
+        room: RoomId,
+        /// Encoded.
+        record: Vec<u8>,
+    },
+    /// Answer with who is online.
+    Presence {
+        /// Of the request.
+        reference: Option<Ref>,
+        /// Where.
+        room: RoomId,
+    },
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Session {
+    connection: u64,
+    identity: Identity,
+    sends: Rate,
+    ephemerals: Rate,
+    bad_requests: u8,
+    bad_requests_since_ms: u64,
+    /// Rooms in which the user may not send; rarely any.
+    muted: Vec<RoomId>,
+}
+
+impl Session {
+    /// Of a client that has just connected. `connection` is unique among all gateways.
+    pub fn new(connection: u64, identity: Identity) -> Self {
+        Self {
+            connection,
+            identity,
+            sends: Rate::default(),
+            ephemerals: Rate::default(),
+            bad_requests: 0,
+            bad_requests_since_ms: 0,
+            muted: Vec::new(),
+        }
+    }
+
+    /// Whose.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Notes whether the user may send to a room that was joined.
+    pub fn set_muted(&mut self, room: RoomId, muted: bool) {
+        self.muted.retain(|other| *other != room);
+        if muted {
+            self.muted.push(room);
+        }
+    }
+
+    /// Whether the token's time is over.
+    pub fn has_expired(&self, now_ms: UnixMs) -> bool {
+        self.identity.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// Seconds until the token's time is over, rounded up.
+    pub fn expires_in_s(&self, now_ms: UnixMs) -> u64 {
+        self.identity.expires_at_ms.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now_ms).div_ceil(1_000))
+    }
+
+    /// Handles one text message. `uptime_ms` is a clock that never goes back.
+    pub fn handle(
+        &mut self,
+        text: &str,
+        uptime_ms: u64,
+        limits: &SessionLimits,
+        is_joined: impl Fn(RoomId) -> bool,
+    ) -> Step {
+        let command = match Command::parse(text) {
+            Ok(command) => command,
+            Err(refusal) => return self.refuse(refusal, uptime_ms),
+        };
+        let step = match command {
+            Command::Ping { reference } => Ok(Step::Pong(reference)),
+            Command::Join { reference, rooms } => Ok(Step::Join { reference, rooms }),
+            Command::Leave { reference, rooms } => Ok(Step::Leave { reference, rooms }),
+            Command::Send { reference, send } => self.send(reference, send, uptime_ms, limits, is_joined),
+            Command::Typing { room } if !is_joined(room) => Err(not_joined(None, room)),
+            Command::Read { room, .. } if !is_joined(room) => Err(not_joined(None, room)),
+            Command::Presence { reference, room } if !is_joined(room) => Err(not_joined(reference, room)),
+            Command::Typing { .. } | Command::Read { .. } if self.too_many_ephemerals(uptime_ms) => {
+                Ok(Step::Ignore)
+            }
+            Command::Typing { room } => {
+                Ok(Step::Say { room, record: Record::Typing { room, from: self.identity.user }.encode() })
+            }
+            Command::Read { room, id } => {
+                let (from, connection) = (self.identity.user, self.connection);
+                Ok(Step::PublishRead {
+                    room,
+                    record: Record::Read { room, from, msg: id, connection }.encode(),
+                })
+            }
+            Command::Presence { reference, room } => Ok(Step::Presence { reference, room }),
+            Command::Edit { reference, .. }
+            | Command::Delete { reference, .. }
+            | Command::React { reference, .. } => {
+                let message = "edit, delete and react are not served by this version of the gateway";
+                Err(Refusal::new(reference, ErrorCode::Unavailable, message))
+            }
+        };
+        step.unwrap_or_else(|refusal| self.refuse(refusal, uptime_ms))
+    }
+
+    fn send(
+        &mut self,
+        reference: Option<Ref>,
+        send: Send<'_>,
+        uptime_ms: u64,
+        limits: &SessionLimits,
+        is_joined: impl Fn(RoomId) -> bool,
+    ) -> Result<Step, Refusal> {
+        if !is_joined(send.room) {
+            return Err(not_joined(reference, send.room));
+        }
+        if send.body.len() > limits.body_bytes_max as usize {
+            let message = format!("body: longer than {} bytes", limits.body_bytes_max);
+            return Err(Refusal::new(reference, ErrorCode::TooLarge, message));
+        }
+        if self.muted.contains(&send.room) {
+            return Err(Refusal::new(reference, ErrorCode::Forbidden, "you may not send to this room"));
+        }
+        if let Err(retry_after_ms) = self.sends.take(limits.sends_per_second, uptime_ms) {
+            let message = format!("more than {} sends a second", limits.sends_per_second);
+            return Err(
+                Refusal::new(reference, ErrorCode::RateLimited, message).retry_after_ms(retry_after_ms)
+            );
+        }
+        let record = Record::Message {
+            room: send.room,
+            from: self.identity.user,
+            name: Cow::Borrowed(&self.identity.name),
+            kind: send.kind,
+            body: Cow::Borrowed(&send.body),
+            nonce: send.nonce.as_deref().map(Cow::Borrowed),
+            reply_to: send.reply_to,
+        };
+        let record = record.encode();
+        Ok(Step::Publish { reference, room: send.room, record, nonce: send.nonce.map(Into::into) })
+    }
+
+    fn too_many_ephemerals(&mut self, uptime_ms: u64) -> bool {
+        self.ephemerals.take(EPHEMERAL_PER_SECOND, uptime_ms).is_err()
+    }
+
+    fn refuse(&mut self, refusal: Refusal, uptime_ms: u64) -> Step {
+        if !refusal.code.is_malformed() {
+            return Step::Refuse(refusal);
+        }
+        if uptime_ms.saturating_sub(self.bad_requests_since_ms) > BAD_REQUESTS_WINDOW_MS {
+            self.bad_requests = 0;
+        }
+        if self.bad_requests == 0 {
+            self.bad_requests_since_ms = uptime_ms;
+        }
+        self.bad_requests += 1;
+        if self.bad_requests < BAD_REQUESTS_MAX {
+            Step::Refuse(refusal)
+        } else {
+            Step::RefuseAndClose(refusal, CloseCode::Policy)
+        }
+    }
+}
+
+fn not_joined(reference: Option<Ref>, room: RoomId) -> Refusal {
+    Refusal::new(reference, ErrorCode::NotJoined, format!("room {room} is not joined on this connection"))
+}
+
+/// A name fit to be shown: the claim, cut to a bound at a character, or the user's id.
+pub fn name_to_show(name: Option<String>, user: UserId) -> Box<str> {
+    let name = name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| user.to_string());
+    let end = name.floor_char_boundary(NAME_BYTES_MAX);
+    name.get(..end).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests;

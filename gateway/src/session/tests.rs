@@ -1,0 +1,97 @@
+use super::*;
+
+const LIMITS: SessionLimits = SessionLimits { body_bytes_max: 10, sends_per_second: 2 };
+
+fn session() -> Session {
+    let user = UserId::new(7).unwrap();
+    let identity =
+        Identity { user, name: "ada".into(), grant: Grant::Any, expires_at_ms: None, login_session: None };
+    Session::new(99, identity)
+}
+
+fn room(n: u64) -> RoomId {
+    RoomId::new(n).unwrap()
+}
+
+fn is_joined(asked: RoomId) -> bool {
+    asked == room(1)
+}
+
+fn refusal(step: Step) -> Refusal {
+    let Step::Refuse(refusal) = step else { panic!("{step:?}") };
+    refusal
+}
+
+#[test]
+fn a_send_becomes_a_record() {
+    let step = session().handle(
+        r#"{"op":"send","ref":1,"room":"1","body":"hi","nonce":"n"}"#,
+        0,
+        &LIMITS,
+        is_joined,
+    );
+    let record = Record::Message {
+        room: room(1),
+        from: UserId::new(7).unwrap(),
+        name: "ada".into(),
+        kind: hubbub_common::protocol::MessageKind::Text,
+        body: "hi".into(),
+        nonce: Some("n".into()),
+        reply_to: None,
+    };
+    let Step::Publish { record: encoded, nonce, .. } = step else { panic!("{step:?}") };
+    assert_eq!((encoded, nonce.as_deref()), (record.encode(), Some("n")));
+}
+
+#[test]
+fn each_rule_has_its_error() {
+    let mut session = session();
+    let mut check = |text: &str, code: ErrorCode| {
+        assert_eq!(refusal(session.handle(text, 0, &LIMITS, is_joined)).code, code, "{text}");
+    };
+    check(r#"{"op":"send","room":"2","body":"hi"}"#, ErrorCode::NotJoined);
+    check(r#"{"op":"typing","room":"2"}"#, ErrorCode::NotJoined);
+    check(r#"{"op":"read","room":"2","id":"1"}"#, ErrorCode::NotJoined);
+    check(r#"{"op":"presence","room":"2"}"#, ErrorCode::NotJoined);
+    check(r#"{"op":"send","room":"1","body":"longer than ten"}"#, ErrorCode::TooLarge);
+    session.set_muted(room(1), true);
+    let send = r#"{"op":"send","room":"1","body":"hi"}"#;
+    assert_eq!(refusal(session.handle(send, 0, &LIMITS, is_joined)).code, ErrorCode::Forbidden);
+    session.set_muted(room(1), false);
+    for _ in 0..4 {
+        assert!(matches!(session.handle(send, 0, &LIMITS, is_joined), Step::Publish { .. }));
+    }
+    let refused = refusal(session.handle(send, 0, &LIMITS, is_joined));
+    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(500)));
+}
+
+#[test]
+fn ten_bad_requests_in_ten_seconds_close() {
+    let mut session = session();
+    for n in 0..9 {
+        assert_eq!(refusal(session.handle("no", n, &LIMITS, is_joined)).code, ErrorCode::BadJson);
+    }
+    // Eleven seconds later the count begins anew.
+    for n in 0..9 {
+        refusal(session.handle("{}", 11_000 + n, &LIMITS, is_joined));
+    }
+    let last = session.handle(r#"{"op":"x"}"#, 12_000, &LIMITS, is_joined);
+    assert!(matches!(last, Step::RefuseAndClose(_, CloseCode::Policy)), "{last:?}");
+}
+
+#[test]
+fn typing_is_rationed_in_silence() {
+    let mut session = session();
+    let mut say = || session.handle(r#"{"op":"typing","room":"1"}"#, 0, &LIMITS, is_joined);
+    let said = (0..100).filter(|_| matches!(say(), Step::Say { .. })).count();
+    assert_eq!(said, 20);
+    assert_eq!(say(), Step::Ignore);
+}
+
+#[test]
+fn names_are_cut_at_a_character() {
+    let user = UserId::new(7).unwrap();
+    assert_eq!(&*name_to_show(None, user), "7");
+    assert_eq!(&*name_to_show(Some("  ".into()), user), "7");
+    assert_eq!(name_to_show(Some("é".repeat(100)), user).len(), 128);
+}

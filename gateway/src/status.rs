@@ -1,0 +1,115 @@
+//! How this gateway is, readable from every thread.
+//!
+//! The counts are written by one thread each and read by whoever answers `/health`; nothing here is on the
+//! path of a message.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use hubbub_common::clock::{Monotonic, now_ms};
+use hubbub_common::health::{Health, Status as Word};
+
+/// See the module's text.
+#[derive(Debug)]
+pub struct Status {
+    server_id: String,
+    driver: &'static str,
+    /// Whether the bus is Redis.
+    redis: bool,
+    started: Monotonic,
+    bus_up: AtomicBool,
+    draining: AtomicBool,
+    connections: Vec<AtomicU64>,
+}
+
+impl Status {
+    /// Of a gateway that starts.
+    pub fn new(server_id: &str, driver: &'static str, redis: bool, cores: usize) -> Self {
+        Self {
+            server_id: server_id.to_owned(),
+            driver,
+            redis,
+            started: Monotonic::start(),
+            bus_up: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+            connections: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// Notes whether the bus answers; gives what was noted before.
+    pub fn set_bus_up(&self, up: bool) -> bool {
+        self.bus_up.swap(up, Ordering::Relaxed)
+    }
+
+    /// Whether the bus answers.
+    pub fn is_bus_up(&self) -> bool {
+        self.bus_up.load(Ordering::Relaxed)
+    }
+
+    /// No new connections from now on.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether new connections are refused because the gateway leaves.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// A core notes how many WebSockets it holds.
+    pub fn set_connections(&self, core: u16, count: usize) {
+        if let Some(connections) = self.connections.get(usize::from(core)) {
+            connections.store(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Open WebSockets on all cores.
+    pub fn connections(&self) -> u64 {
+        self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The HTTP status and JSON of `/health`.
+    pub fn health(&self) -> (u16, String) {
+        let bus_up = self.is_bus_up();
+        let status = match (self.is_draining(), bus_up) {
+            (true, _) => Word::Draining,
+            (false, true) => Word::Healthy,
+            (false, false) => Word::Degraded,
+        };
+        let health = Health {
+            status,
+            timestamp: now_ms(),
+            server_id: self.server_id.clone(),
+            uptime: self.started.elapsed().as_secs(),
+            version: env!("CARGO_PKG_VERSION"),
+            services: BTreeMap::from([(if self.redis { "redis" } else { "memory" }, bus_up)]),
+            connections: Some(self.connections()),
+            driver: Some(self.driver),
+            batch_writer_leader: None,
+            stream_lag: None,
+        };
+        (status.http_status(), serde_json::to_string(&health).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_follows_bus_and_drain() {
+        let status = Status::new("g1", "io_uring", true, 2);
+        let check = |code: u16, word: &str| {
+            let (got, json) = status.health();
+            assert_eq!(got, code);
+            assert!(json.contains(&format!("\"status\":\"{word}\"")), "{json}");
+        };
+        check(200, "degraded");
+        assert!(!status.set_bus_up(true));
+        check(200, "healthy");
+        status.set_connections(1, 7);
+        assert!(status.health().1.contains("\"connections\":7"));
+        status.set_draining();
+        check(503, "draining");
+    }
+}

@@ -18,6 +18,9 @@ pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
 /// Sorted set: live gateways by server id, score = last heartbeat in Unix milliseconds.
 pub const GATEWAYS: &str = "gateways";
 
+/// String, expiring: how many entries wait to be persisted, as the leader last saw it.
+pub const PERSISTER_LAG: &str = "persister:lag";
+
 /// Stream: the entries of a shard.
 pub fn bus(shard: Shard) -> String {
     format!("bus:{{{shard}}}")

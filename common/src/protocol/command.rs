@@ -165,6 +165,8 @@ fn filled<'a>(field: Option<Text<'a>>, name: &str, bytes_max: usize) -> Result<C
     let text = need(field, name)?.0;
     match text.len() {
         0 => Err(bad(format!("{name}: empty"))),
+        // Postgres can't store it, and no text needs it.
+        _ if text.contains('\0') => Err(bad(format!("{name}: U+0000 is not allowed"))),
         len if len > bytes_max => Err(bad(format!("{name}: longer than {bytes_max} bytes"))),
         _ => Ok(text),
     }
@@ -244,5 +246,6 @@ mod tests {
             Some("3"),
         );
         check(r#"{"op":"send","ref":3,"room":"1","body":"a","nonce":""}"#, ErrorCode::BadRequest, Some("3"));
+        check(r#"{"op":"send","ref":3,"room":"1","body":"a\u0000"}"#, ErrorCode::BadRequest, Some("3"));
     }
 }

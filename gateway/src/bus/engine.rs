@@ -197,6 +197,7 @@ impl<B: Streams + Directory> Engine<B> {
             }
             Ask::Present { room, waiter } => {
                 self.look_up(waiter, |engine| async move {
+                    engine.spread_presence_of(room).await;
                     engine.backend.present(room).await.map(|(users, count)| Answer::Present(users, count))
                 });
             }

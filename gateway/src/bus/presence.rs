@@ -37,6 +37,12 @@ impl PresenceQueue {
         change.online = online;
     }
 
+    fn take_of(&mut self, room: RoomId) -> Vec<(Key, bool)> {
+        let of_room = self.0.extract_if(|(other, _, _), _| *other == room);
+        let changed = of_room.filter(|(_, change)| change.online != change.was_online);
+        changed.map(|(key, change)| (key, change.online)).collect()
+    }
+
     fn take(&mut self) -> Vec<(Key, bool)> {
         let changes = std::mem::take(&mut self.0).into_iter();
         changes
@@ -57,6 +63,12 @@ impl<B: Streams + Directory> Engine<B> {
                 join_all(some.iter().map(|(key, online)| self.spread(*key, *online))).await;
             }
         }
+    }
+
+    /// Tells the backend at once what has gathered for one room, so that who asks next sees it.
+    pub(super) async fn spread_presence_of(self: &Rc<Self>, room: RoomId) {
+        let changes = self.state.borrow_mut().presence.take_of(room);
+        join_all(changes.iter().map(|(key, online)| self.spread(*key, *online))).await;
     }
 
     async fn spread(self: &Rc<Self>, (room, user, core): Key, online: bool) {

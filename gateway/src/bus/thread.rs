@@ -60,6 +60,7 @@ pub fn start(
     cores: Vec<CoreHandle>,
     status: Arc<Status>,
 ) -> Result<(), StartError> {
+    let bus_status = Arc::clone(&status);
     let (started, wait_for_start) = mpsc::channel();
     std::thread::Builder::new().name("bus".to_owned()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -93,11 +94,13 @@ pub fn start(
             }
         });
     })?;
-    wait_for_start.recv().unwrap_or_else(|_| Err(StartError::Unreachable("the bus thread ended".to_owned())))
+    let outcome = wait_for_start.recv();
+    outcome.unwrap_or_else(|_| Err(StartError::Unreachable("the bus thread ended".to_owned())))?;
+    bus_status.set_bus_up(true);
+    Ok(())
 }
 
 async fn run<B: Streams + Directory>(engine: Rc<Engine<B>>, asks: BusHandle) {
-    engine.set_up(Ok(()));
     tokio::task::spawn_local(Rc::clone(&engine).read_streams());
     tokio::task::spawn_local(Rc::clone(&engine).hear());
     tokio::task::spawn_local(Rc::clone(&engine).spread_presence());

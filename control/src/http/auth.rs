@@ -1,0 +1,87 @@
+//! `/auth`.
+
+use axum::extract::State;
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hubbub_common::protocol::SESSION_COOKIE;
+use hubbub_common::token::LOGIN_SESSION_SECONDS;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::extract::{From, Json, LoggedIn};
+use super::problem::Problem;
+use crate::app::App;
+use crate::auth::{self, TICKET_SECONDS};
+use crate::error::Error;
+use crate::store::users::User;
+
+#[derive(Deserialize)]
+pub(super) struct Register {
+    username: String,
+    password: String,
+    display_name: Option<String>,
+}
+
+pub(super) async fn register(
+    State(app): State<App>,
+    From(origin): From,
+    Json(body): Json<Register>,
+) -> Result<Response, Problem> {
+    let (user, token) =
+        auth::register(&app, &body.username, body.password, body.display_name, origin).await?;
+    logged_in(&app, StatusCode::CREATED, &user, &token)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Login {
+    username: String,
+    password: String,
+}
+
+pub(super) async fn login(
+    State(app): State<App>,
+    From(origin): From,
+    Json(body): Json<Login>,
+) -> Result<Response, Problem> {
+    let (user, token) = auth::login(&app, &body.username, body.password, origin).await?;
+    logged_in(&app, StatusCode::OK, &user, &token)
+}
+
+fn logged_in(app: &App, status: StatusCode, user: &User, token: &str) -> Result<Response, Problem> {
+    let mut headers = HeaderMap::new();
+    headers.insert(SET_COOKIE, cookie(app, token, LOGIN_SESSION_SECONDS)?);
+    Ok((status, headers, axum::Json(json!({ "user": user, "token": token }))).into_response())
+}
+
+fn cookie(app: &App, token: &str, seconds: u64) -> Result<HeaderValue, Problem> {
+    let secure = if app.config.shared.development { "" } else { "; Secure" };
+    let text = format!("{SESSION_COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(text).map_err(|error| Problem(Error::Internal(error.to_string())))
+}
+
+pub(super) async fn logout(
+    State(app): State<App>,
+    From(origin): From,
+    LoggedIn(caller): LoggedIn,
+) -> Result<Response, Problem> {
+    auth::logout(&app, &caller, &origin.address).await?;
+    let mut headers = HeaderMap::new();
+    headers.insert(SET_COOKIE, cookie(&app, "", 0)?);
+    Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+pub(super) async fn me(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+) -> Result<axum::Json<User>, Problem> {
+    Ok(axum::Json(auth::me(&app, &caller).await?))
+}
+
+pub(super) async fn ticket(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let ticket = auth::ticket(&app, &caller)?;
+    Ok(axum::Json(json!({ "ticket": ticket, "expires_in": TICKET_SECONDS })))
+}

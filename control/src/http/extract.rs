@@ -1,0 +1,178 @@
+//! What handlers take from a request: who asks, from where, and checked bodies, paths and queries.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use hubbub_common::protocol::SESSION_COOKIE;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::problem::{self, Problem};
+use crate::app::App;
+use crate::auth::{self, Caller, Origin};
+use crate::error::Error;
+
+/// Items on a page of a list, at most and unless asked otherwise.
+const LIMIT_MAX: i64 = 200;
+const LIMIT: i64 = 50;
+
+/// Somebody logged in. A cookie that changes state needs an allowed `Origin`.
+pub(super) struct LoggedIn(pub(super) Caller);
+
+impl FromRequestParts<App> for LoggedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let token = if let Some(token) = bearer(&parts.headers) {
+            token
+        } else if let Some(token) = cookie(&parts.headers) {
+            if !matches!(parts.method, Method::GET | Method::HEAD) && !has_allowed_origin(&parts.headers, app)
+            {
+                return Err(Problem(Error::Forbidden("with a cookie, an allowed Origin is needed")));
+            }
+            token
+        } else {
+            return Err(Problem(Error::Unauthorized("not logged in")));
+        };
+        Ok(Self(auth::authenticate(app, &token).await?))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value.to_owned())
+}
+
+fn has_allowed_origin(headers: &HeaderMap, app: &App) -> bool {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    text(ORIGIN).is_some_and(|origin| app.config.shared.allowed_origins.allow(origin, text(HOST)))
+}
+
+/// From where a request comes. Pages of other sites are refused.
+pub(super) struct From(pub(super) Origin);
+
+impl FromRequestParts<App> for From {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if parts.headers.contains_key(ORIGIN) && !has_allowed_origin(&parts.headers, app) {
+            return Err(Problem(Error::Forbidden("this Origin is not allowed")));
+        }
+        let user_agent =
+            parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(Self(Origin { address: client_address(parts, app), user_agent }))
+    }
+}
+
+fn client_address(parts: &Parts, app: &App) -> String {
+    let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
+        return String::new();
+    };
+    let peer = peer.ip().to_canonical();
+    let shared = &app.config.shared;
+    let hops = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let hops: Vec<IpAddr> =
+        hops.flat_map(|value| value.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
+    let client = hops.into_iter().rev().find(|hop| !shared.trusts(*hop)).filter(|_| shared.trusts(peer));
+    client.unwrap_or(peer).to_string()
+}
+
+/// A JSON body.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+        match axum::Json::<T>::from_request(request, app).await {
+            Ok(axum::Json(body)) => Ok(Self(body)),
+            Err(JsonRejection::MissingJsonContentType(_)) => {
+                Err(problem::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request"))
+            }
+            Err(JsonRejection::BytesRejection(rejection)) => {
+                Err(problem::plain(rejection.status(), "too_large"))
+            }
+            Err(rejection) => Err(Problem(Error::Malformed(rejection.body_text())).into_response()),
+        }
+    }
+}
+
+/// A path parameter.
+pub(super) struct Path<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        // An id that can't be one names nothing.
+        let path: Result<_, PathRejection> = axum::extract::Path::<T>::from_request_parts(parts, app).await;
+        path.map(|path| Self(path.0)).map_err(|_| Problem(Error::NotFound("such id")))
+    }
+}
+
+/// A query string.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let query: Result<_, QueryRejection> =
+            axum::extract::Query::<T>::from_request_parts(parts, app).await;
+        query.map(|query| Self(query.0)).map_err(|rejection| Problem(Error::Malformed(rejection.body_text())))
+    }
+}
+
+/// `limit`, checked.
+pub(super) fn limit(asked: Option<i64>) -> Result<i64, Error> {
+    match asked {
+        None => Ok(LIMIT),
+        Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        Some(_) => Err(Error::invalid("limit", format!("expected 1 to {LIMIT_MAX}"))),
+    }
+}
+
+/// `limit` and `cursor` of a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListQuery {
+    pub(super) query: Option<String>,
+    pub(super) limit: Option<i64>,
+    pub(super) cursor: Option<String>,
+}
+
+impl ListQuery {
+    pub(super) fn limit(&self) -> Result<i64, Error> {
+        limit(self.limit)
+    }
+
+    /// A cursor that is an id; the beginning where there is none.
+    pub(super) fn after_id(&self) -> Result<i64, Error> {
+        let parse = |cursor: &String| cursor.parse::<i64>().ok().filter(|id| *id >= 0);
+        self.cursor.as_ref().map_or(Ok(0), |cursor| {
+            parse(cursor)
+                .ok_or_else(|| Error::Malformed("cursor: expected the `next` of a page before".to_owned()))
+        })
+    }
+}
+
+/// `{"items": […], "next": …}`: `next` where the page is full.
+pub(super) fn list<T: serde::Serialize>(
+    items: &[T],
+    limit: i64,
+    cursor: impl Fn(&T) -> String,
+) -> axum::Json<serde_json::Value> {
+    let full = i64::try_from(items.len()).is_ok_and(|len| len >= limit);
+    let next = items.last().filter(|_| full).map(cursor);
+    axum::Json(serde_json::json!({ "items": items, "next": next }))
+}

@@ -1,0 +1,37 @@
+//! The Hubbub control plane: accounts, rooms and history over REST, and the batch writer that puts the streams
+//! into Postgres.
+//!
+//! `http` translates, the modules beside it hold the rules and know no HTTP, `store` holds the SQL.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod membership;
+pub mod messages;
+pub mod migrate;
+pub mod password;
+pub mod persister;
+pub mod publish;
+pub mod rate;
+pub mod rooms;
+pub mod serve;
+pub mod store;
+pub mod token;
+
+use hubbub_common::settings::SettingError;
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A setting is no good.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// An argument is no good.
+    #[error("{0}")]
+    Argument(String),
+    /// A server is away, or refused; the text says what to do.
+    #[error("{0}")]
+    Other(String),
+}

@@ -1,0 +1,71 @@
+//! The membership cache in Redis, from which gateways decide who may join.
+//!
+//! A user's rooms are written anew as a whole, from Postgres, after each change: running it twice, or late,
+//! gives the same end. A marker says that the cache is complete; a Redis that lost its data lacks it, and the
+//! cache is filled for everybody.
+
+use std::time::Duration;
+
+use hubbub_common::ids::UserId;
+use hubbub_common::keys;
+use redis::cmd;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::store::rooms;
+
+/// How often the marker is looked for.
+const CHECK_EVERY: Duration = Duration::from_secs(3);
+/// Users at a time while everybody's rooms are written.
+const USERS_PER_PAGE: i64 = 1_000;
+
+/// Writes one user's rooms.
+pub async fn refresh(app: &App, user: UserId) -> Result<(), Error> {
+    let database = app.database().await?;
+    let roles = rooms::roles_of(&**database, user).await?;
+    drop(database);
+    let key = keys::roles_of(user);
+    let mut transaction = redis::pipe();
+    transaction.atomic();
+    transaction.cmd("DEL").arg(&key);
+    if !roles.is_empty() {
+        let set = transaction.cmd("HSET").arg(&key);
+        for (room, role) in roles {
+            set.arg(room.get()).arg(role.as_str());
+        }
+    }
+    transaction.query_async::<()>(&mut app.redis.clone()).await?;
+    Ok(())
+}
+
+/// Keeps the cache complete, for ever.
+pub async fn keep(app: App) {
+    loop {
+        if let Err(error) = fill_if_lost(&app).await {
+            tracing::debug!(?error, "the membership cache could not be checked");
+        }
+        tokio::time::sleep(CHECK_EVERY).await;
+    }
+}
+
+/// Fills the cache where the marker is missing.
+pub async fn fill_if_lost(app: &App) -> Result<(), Error> {
+    let mut redis = app.redis.clone();
+    if cmd("EXISTS").arg(keys::MEMBERSHIP_LOADED).query_async::<bool>(&mut redis).await? {
+        return Ok(());
+    }
+    let mut after = 0;
+    loop {
+        let database = app.database().await?;
+        let users = rooms::users_with_roles(&**database, after, USERS_PER_PAGE).await?;
+        drop(database);
+        let Some(last) = users.last() else { break };
+        after = last.as_i64();
+        for user in users {
+            refresh(app, user).await?;
+        }
+    }
+    cmd("SET").arg(keys::MEMBERSHIP_LOADED).arg(1).query_async::<()>(&mut redis).await?;
+    tracing::info!("the membership cache is filled");
+    Ok(())
+}

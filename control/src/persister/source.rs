@@ -1,0 +1,201 @@
+//! The streams as the persister reads them: cursors, the memory of repeats, trimming, lag.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hubbub_common::clock::{Monotonic, now_ms};
+use hubbub_common::dedupe::Dedupe;
+use hubbub_common::entry::Entry;
+use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::keys;
+use hubbub_common::shard::{Shard, Shards};
+use redis::aio::{ConnectionManager, MultiplexedConnection};
+use redis::streams::{StreamRangeReply, StreamReadReply};
+use redis::{AsyncConnectionConfig, Client, cmd};
+
+use super::Stopped;
+use super::batch::{Batch, Dedupes};
+use crate::app::App;
+
+/// Entries of one shard in one batch.
+const ENTRIES_MAX: usize = 500;
+/// How long a read waits for entries.
+const READ_WAIT_MS: usize = 1_000;
+/// How long a read may take before its connection counts as broken.
+const READ_MAX: Duration = Duration::from_secs(5);
+/// How often streams are trimmed and the lag is looked up.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// An entry as read.
+#[derive(Debug, Clone)]
+pub(super) struct ReadEntry {
+    pub(super) shard: Shard,
+    pub(super) id: EntryId,
+    pub(super) bytes: Bytes,
+}
+
+/// See the module's text.
+pub(super) struct Source {
+    reader: MultiplexedConnection,
+    redis: ConnectionManager,
+    shards: Shards,
+    window_ms: u64,
+    cursors: Vec<EntryId>,
+    dedupes: Vec<Dedupe>,
+    /// Entries of each stream that are persisted and not trimmed: what else it holds is the lag.
+    kept: Vec<u64>,
+    tended: Monotonic,
+}
+
+impl Dedupes for Source {
+    fn of(&mut self, shard: Shard) -> Option<&mut Dedupe> {
+        self.dedupes.get_mut(shard.index())
+    }
+}
+
+impl Source {
+    /// Goes to the offsets, and remembers what stood in the window before them.
+    pub(super) async fn start(app: &App, offsets: Vec<EntryId>) -> Result<Self, Stopped> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_secs(2)))
+            .set_response_timeout(Some(READ_MAX));
+        let client = Client::open(app.config.shared.redis.reveal())?;
+        let reader = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let window_ms = u64::try_from(app.config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
+        let shards = app.config.shared.shards;
+        let mut source = Self {
+            reader,
+            redis: app.redis.clone(),
+            shards,
+            window_ms,
+            dedupes: offsets.iter().map(|_| Dedupe::new(window_ms)).collect(),
+            kept: vec![0; offsets.len()],
+            cursors: offsets,
+            tended: Monotonic::start(),
+        };
+        for shard in shards.all() {
+            source.remember(shard).await?;
+        }
+        Ok(source)
+    }
+
+    /// Trims what is older than the window exactly, then reads from there to the offset.
+    async fn remember(&mut self, shard: Shard) -> Result<(), Stopped> {
+        let offset = self.cursors.get(shard.index()).copied().unwrap_or_default();
+        let start = EntryId { ms: offset.ms.saturating_sub(self.window_ms), seq: 0 };
+        self.trim(shard, start, "=").await?;
+        let mut from = format!("{start}");
+        loop {
+            let mut range = cmd("XRANGE");
+            range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(ENTRIES_MAX);
+            let page: StreamRangeReply = range.query_async(&mut self.reader).await?;
+            let Some(last) = page.ids.last() else { return Ok(()) };
+            from = format!("({}", last.id);
+            for entry in &page.ids {
+                let id: EntryId = entry.id.parse().map_err(|_| Stopped::Reply)?;
+                let bytes: Vec<u8> = entry.get(keys::ENTRY_FIELD).unwrap_or_default();
+                if let Some(kept) = self.kept.get_mut(shard.index()) {
+                    *kept += 1;
+                }
+                let (Ok(entry), Some(dedupe)) = (Entry::decode(&bytes), self.dedupes.get_mut(shard.index()))
+                else {
+                    continue;
+                };
+                if !dedupe.first_time(entry.origin, entry.seq, id.ms) {
+                    continue;
+                }
+                for (index, record) in entry.records() {
+                    if let (Some(record), Some(id)) = (record, MessageId::pack(id, index))
+                        && let Some((user, nonce)) = record.nonce()
+                    {
+                        dedupe.check(user, nonce, id);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next entries of all shards; waits a while where there are none.
+    pub(super) async fn read(&mut self) -> Result<Vec<ReadEntry>, Stopped> {
+        let mut read = cmd("XREAD");
+        read.arg("COUNT").arg(ENTRIES_MAX).arg("BLOCK").arg(READ_WAIT_MS).arg("STREAMS");
+        let mut by_key = HashMap::new();
+        for shard in self.shards.all() {
+            let key = keys::bus(shard);
+            read.arg(&key);
+            by_key.insert(key, shard);
+        }
+        for cursor in &self.cursors {
+            read.arg(cursor.to_string());
+        }
+        let reply: Option<StreamReadReply> = read.query_async(&mut self.reader).await?;
+        let mut entries = Vec::new();
+        for stream in reply.into_iter().flat_map(|reply| reply.keys) {
+            let shard = by_key.get(&stream.key).copied().ok_or(Stopped::Reply)?;
+            for entry in stream.ids {
+                let id: EntryId = entry.id.parse().map_err(|_| Stopped::Reply)?;
+                let bytes: Vec<u8> = entry.get(keys::ENTRY_FIELD).unwrap_or_default();
+                entries.push(ReadEntry { shard, id, bytes: Bytes::from(bytes) });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// A batch is in Postgres: cursors move, and gateways can look up each room's newest event.
+    pub(super) async fn committed(&mut self, batch: &Batch) -> Result<(), Stopped> {
+        for (shard, offset) in &batch.offsets {
+            if let Some(cursor) = self.cursors.get_mut(shard.index()) {
+                *cursor = *offset;
+            }
+        }
+        for (shard, entries) in &batch.entries {
+            if let Some(kept) = self.kept.get_mut(shard.index()) {
+                *kept += entries;
+            }
+        }
+        if !batch.last.is_empty() {
+            let mut pipeline = redis::pipe();
+            for (room, last) in &batch.last {
+                pipeline.hset(keys::last(self.shards.of(*room)), room.get(), last.get()).ignore();
+            }
+            pipeline.query_async::<()>(&mut self.redis).await?;
+        }
+        Ok(())
+    }
+
+    /// Once a second: trims behind both the offsets and the window, and counts the entries that wait.
+    pub(super) async fn lag_if_due(&mut self) -> Result<Option<u64>, Stopped> {
+        if self.tended.elapsed() < TEND_EVERY {
+            return Ok(None);
+        }
+        self.tended = Monotonic::start();
+        let window_start = EntryId { ms: now_ms().saturating_sub(self.window_ms), seq: 0 };
+        let mut lag = 0;
+        for shard in self.shards.all() {
+            let cursor = self.cursors.get(shard.index()).copied().unwrap_or_default();
+            let kept = self.kept.get(shard.index()).copied().unwrap_or(0);
+            if kept > 0 {
+                self.trim(shard, cursor.min(window_start), "~").await?;
+            }
+            let entries: u64 = cmd("XLEN").arg(keys::bus(shard)).query_async(&mut self.redis).await?;
+            let of_shard = entries.saturating_sub(self.kept.get(shard.index()).copied().unwrap_or(0));
+            let gauge =
+                metrics::gauge!(hubbub_common::metrics::PERSISTER_LAG.name, "shard" => shard.to_string());
+            gauge.set(f64::from(u32::try_from(of_shard).unwrap_or(u32::MAX)));
+            lag += of_shard;
+        }
+        Ok(Some(lag))
+    }
+
+    /// Removes entries before an id; `how` is `=` for exactly, `~` for cheaply.
+    async fn trim(&mut self, shard: Shard, before: EntryId, how: &str) -> Result<(), Stopped> {
+        let mut trim = cmd("XTRIM");
+        trim.arg(keys::bus(shard)).arg("MINID").arg(how).arg(before.to_string());
+        let trimmed: u64 = trim.query_async(&mut self.redis).await?;
+        if let Some(kept) = self.kept.get_mut(shard.index()) {
+            *kept = kept.saturating_sub(trimmed);
+        }
+        Ok(())
+    }
+}

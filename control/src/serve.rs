@@ -1,0 +1,220 @@
+//! `hubbub-control serve`: checks what it needs, then serves until it is told to stop.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hubbub_common::clock::Monotonic;
+use hubbub_common::metrics::describe_with;
+use hubbub_common::settings::{
+    DATABASE_URL, DIRECT_DATABASE_URL, REDIS_URL, SHARDS, SettingError, unknown_variables,
+};
+use hubbub_common::token::{Signer, Verifier};
+use hubbub_common::{keys, log};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, cmd};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_postgres::NoTls;
+
+use crate::app::{App, Parts, PersisterStatus};
+use crate::config::{Config, shown};
+use crate::password::Passwords;
+use crate::publish::Publisher;
+use crate::{Failed, http, membership, migrate, persister, store};
+
+/// Pauses between tries while a server is awaited.
+const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
+/// How long a command to Redis may take.
+const REDIS_MAX: Duration = Duration::from_secs(2);
+/// How long requests under way get to finish.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often the recorder tidies its histograms.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// Bounds of latency histograms, seconds.
+const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(config: Config) -> Result<(), Failed> {
+    let signer = Signer::new(config.jwt_secret()?.reveal().as_bytes());
+    log::init(config.shared.log.clone(), config.shared.log_format);
+    for name in unknown_variables() {
+        tracing::warn!("{name} is set, but there is no such setting");
+    }
+    let verifier = Verifier::new(
+        config.shared.jwt_secret.as_ref().map(|secret| secret.reveal().as_bytes()),
+        config.shared.jwt_public_key.as_deref(),
+    );
+    let verifier = verifier.map_err(|error| SettingError {
+        name: hubbub_common::settings::JWT_PUBLIC_KEY_FILE.name,
+        problem: error.to_string(),
+    })?;
+    let database = wait_for_postgres(&config)?;
+    let pending =
+        migrate::pending(&database).map_err(|error| Failed::Other(format!("migrations: {error}")))?;
+    if !pending.is_empty() {
+        let names = pending.join(", ");
+        return Err(Failed::Other(format!(
+            "the database lacks migrations ({names}): run hubbub-control migrate"
+        )));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::Other(format!("the runtime: {error}")))?;
+    runtime.block_on(async move {
+        let redis = wait_for_redis(&config).await?;
+        let metrics = install_metrics().map_err(Failed::Other)?;
+        let pool = |of| store::pool(of, config.database_connections_max).map_err(Failed::Other);
+        let window_ms = u64::try_from(config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
+        let passwords_at_once = std::thread::available_parallelism().map_or(2, usize::from);
+        let app = App::new(Parts {
+            pool: pool(&config.database)?,
+            read_pool: config.read_database.as_ref().map(pool).transpose()?,
+            redis,
+            signer,
+            verifier,
+            passwords: Passwords::new(passwords_at_once).map_err(|error| Failed::Other(error.to_string()))?,
+            publisher: Publisher::new(config.shared.shards, window_ms),
+            metrics,
+            persister: PersisterStatus::default(),
+            clock: Monotonic::start(),
+            config,
+        });
+        listen_and_serve(app).await
+    })
+}
+
+async fn listen_and_serve(app: App) -> Result<(), Failed> {
+    let bind = async |name: &str, address: SocketAddr| {
+        let listener = TcpListener::bind(address).await;
+        listener.map_err(|error| Failed::Other(format!("{name} {address}: {error}")))
+    };
+    let public = bind("HUBBUB_LISTEN", app.config.shared.listen).await?;
+    let internal = bind("HUBBUB_ADMIN_LISTEN", app.config.shared.admin_listen).await?;
+    membership::fill_if_lost(&app)
+        .await
+        .map_err(|error| Failed::Other(format!("the membership cache: {error:?}")))?;
+    tokio::spawn(membership::keep(app.clone()));
+    tokio::spawn(persister::run(app.clone()));
+    let metrics = app.metrics.clone();
+    tokio::spawn(async move {
+        let mut every = tokio::time::interval(UPKEEP);
+        loop {
+            every.tick().await;
+            metrics.run_upkeep();
+        }
+    });
+    let shared = &app.config.shared;
+    tracing::info!(
+        server_id = shared.server_id,
+        "hubbub-control {} listens on {}",
+        env!("CARGO_PKG_VERSION"),
+        shared.listen
+    );
+    let internal_routes = http::internal(app.clone());
+    tokio::spawn(async move { axum::serve(internal, internal_routes).await });
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| Failed::Other(format!("signals: {error}")))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| Failed::Other(format!("signals: {error}")))?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let routes = http::public(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(public, routes).with_graceful_shutdown(async {
+        let _ = stopped.await;
+    });
+    let server = tokio::spawn(server.into_future());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    let _ = stop.send(());
+    if tokio::time::timeout(STOP_MAX, server).await.is_err() {
+        tracing::warn!("some requests were cut off");
+    }
+    Ok(())
+}
+
+/// Waits for Postgres on the direct URL; gives how to reach it.
+pub fn wait_for_postgres(config: &Config) -> Result<postgres::Config, Failed> {
+    let direct = postgres::Config::from(config.direct_database.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failed::Other(format!("the runtime: {error}")))?;
+    let same = config.direct_database == config.database;
+    let name = if same { DATABASE_URL.name } else { DIRECT_DATABASE_URL.name };
+    let reach = async || {
+        let (client, connection) = config.direct_database.connect(NoTls).await?;
+        drop(client);
+        let _ = connection.await;
+        Ok::<_, tokio_postgres::Error>(())
+    };
+    runtime.block_on(wait(config.shared.wait, reach, |error: &tokio_postgres::Error| {
+        let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+        format!("Postgres at {}: {error}{cause}: start it, or set {name}", shown(&config.direct_database))
+    }))?;
+    Ok(direct)
+}
+
+async fn wait_for_redis(config: &Config) -> Result<ConnectionManager, Failed> {
+    let url = &config.shared.redis;
+    let bad_url =
+        |error: redis::RedisError| SettingError { name: REDIS_URL.name, problem: error.to_string() };
+    let client = Client::open(url.reveal()).map_err(bad_url)?;
+    let manager_config = ConnectionManagerConfig::new()
+        .set_number_of_retries(2)
+        .set_max_delay(Duration::from_secs(1))
+        .set_connection_timeout(Some(REDIS_MAX))
+        .set_response_timeout(Some(REDIS_MAX));
+    let connect = async || {
+        let mut manager = ConnectionManager::new_with_config(client.clone(), manager_config.clone()).await?;
+        cmd("PING").query_async::<String>(&mut manager).await?;
+        Ok::<_, redis::RedisError>(manager)
+    };
+    let describe =
+        |error: &redis::RedisError| format!("Redis at {url}: {error}: start it, or set {}", REDIS_URL.name);
+    let mut manager = wait(config.shared.wait, connect, describe).await?;
+    let shards = config.shared.shards.count();
+    let mut agree = redis::pipe();
+    agree.cmd("SET").arg(keys::SHARDS).arg(shards).arg("NX").ignore();
+    agree.cmd("GET").arg(keys::SHARDS);
+    let (agreed,): (u16,) =
+        agree.query_async(&mut manager).await.map_err(|error| Failed::Other(format!("Redis: {error}")))?;
+    if agreed != shards {
+        let problem = format!("this cluster was started with {agreed} shards, got {shards}");
+        return Err(SettingError { name: SHARDS.name, problem }.into());
+    }
+    Ok(manager)
+}
+
+/// Tries until it works or the time is over.
+async fn wait<T, E>(
+    most: Duration,
+    attempt: impl AsyncFn() -> Result<T, E>,
+    describe: impl Fn(&E) -> String,
+) -> Result<T, Failed> {
+    let waiting = Monotonic::start();
+    let mut pauses_ms = PAUSES_MS.into_iter();
+    loop {
+        let problem = match attempt().await {
+            Ok(reached) => return Ok(reached),
+            Err(error) => describe(&error),
+        };
+        if waiting.elapsed() >= most {
+            return Err(Failed::Other(problem));
+        }
+        tracing::info!("waiting: {problem}");
+        tokio::time::sleep(Duration::from_millis(pauses_ms.next().unwrap_or(1_000))).await;
+    }
+}
+
+fn install_metrics() -> Result<PrometheusHandle, String> {
+    let recorder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| format!("metrics: {error}"))?;
+    describe_with(
+        |name, help| metrics::describe_counter!(name, help),
+        |name, help| metrics::describe_histogram!(name, help),
+        |name, help| metrics::describe_gauge!(name, help),
+    );
+    Ok(recorder)
+}

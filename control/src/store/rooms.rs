@@ -1,0 +1,242 @@
+//! Rooms and memberships.
+
+use hubbub_common::clock::now_ms;
+use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::protocol::Role;
+use serde::{Deserialize, Serialize};
+use tokio_postgres::{GenericClient, Row};
+
+use super::users::{User, starting_with};
+use crate::error::Error;
+
+/// Who may see and enter a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Anybody.
+    Public,
+    /// Who was let in.
+    Private,
+    /// Two users.
+    Direct,
+}
+
+impl Kind {
+    /// The word in the API and in Postgres.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+            Self::Direct => "direct",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Public, Self::Private, Self::Direct].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+/// A room as one user sees it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Room {
+    /// Which.
+    pub id: RoomId,
+    /// Its name; in a direct room, the other user's.
+    pub name: String,
+    /// Who may enter.
+    pub kind: Kind,
+    /// What it is about.
+    pub topic: String,
+    /// The user's role, if any.
+    pub role: Option<Role>,
+    /// How many members it has.
+    pub members: i64,
+    /// Its newest persisted event, or zero.
+    pub last: MessageId,
+    /// How many of its messages the user has not read.
+    pub unread: i64,
+}
+
+/// `$1` is the user who looks.
+const SELECT: &str = "
+    SELECT r.id, r.kind, r.topic, r.members, m.role,
+           coalesce(other.display_name, r.name) AS name,
+           coalesce(c.last_id, 0) AS last,
+           CASE WHEN m.role IS NULL THEN 0 ELSE greatest(coalesce(c.messages, 0) - m.read_n, 0) END AS unread
+    FROM rooms r
+    LEFT JOIN room_members m ON m.room = r.id AND m.user_id = $1
+    LEFT JOIN room_counters c ON c.room = r.id
+    LEFT JOIN direct_rooms d ON r.kind = 'direct' AND d.room = r.id
+    LEFT JOIN users other ON other.id = CASE WHEN d.lower_user = $1 THEN d.higher_user ELSE d.lower_user END";
+
+fn room(row: &Row) -> Option<Room> {
+    Some(Room {
+        id: RoomId::from_i64(row.get("id"))?,
+        name: row.get("name"),
+        kind: Kind::parse(row.get("kind"))?,
+        topic: row.get("topic"),
+        role: row.get::<_, Option<&str>>("role").and_then(Role::parse),
+        members: row.get("members"),
+        last: MessageId::from_i64(row.get("last"))?,
+        unread: row.get("unread"),
+    })
+}
+
+/// A room as a user sees it, whether they may or not.
+pub async fn get(client: &impl GenericClient, id: RoomId, viewer: UserId) -> Result<Option<Room>, Error> {
+    let sql = format!("{SELECT} WHERE r.id = $2");
+    Ok(client.query_opt(&sql, &[&viewer.as_i64(), &id.as_i64()]).await?.as_ref().and_then(room))
+}
+
+/// The rooms of a user, by id, after one.
+pub async fn of_user(
+    client: &impl GenericClient,
+    user: UserId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Room>, Error> {
+    let sql = format!(
+        "{SELECT} WHERE m.role IS NOT NULL AND m.role <> 'banned' AND r.id > $2 ORDER BY r.id LIMIT $3"
+    );
+    let rows = client.query(&sql, &[&user.as_i64(), &after, &limit]).await?;
+    Ok(rows.iter().filter_map(room).collect())
+}
+
+/// Public rooms whose name begins so, by id, after one.
+pub async fn public(
+    client: &impl GenericClient,
+    viewer: UserId,
+    prefix: &str,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Room>, Error> {
+    let sql = format!(
+        "{SELECT} WHERE r.kind = 'public' AND lower(r.name) LIKE $2 AND r.id > $3
+         AND m.role IS DISTINCT FROM 'banned' ORDER BY r.id LIMIT $4"
+    );
+    let rows = client.query(&sql, &[&viewer.as_i64(), &starting_with(prefix), &after, &limit]).await?;
+    Ok(rows.iter().filter_map(room).collect())
+}
+
+/// Adds a room; `None` when it is public and its name is taken.
+pub async fn insert(
+    client: &impl GenericClient,
+    name: &str,
+    kind: Kind,
+    topic: &str,
+) -> Result<Option<RoomId>, Error> {
+    let sql = "INSERT INTO rooms (name, kind, topic, created_at) VALUES ($1, $2, $3, $4)
+               ON CONFLICT (lower(name)) WHERE kind = 'public' DO NOTHING RETURNING id";
+    let row = client.query_opt(sql, &[&name, &kind.as_str(), &topic, &now_ms().cast_signed()]).await?;
+    Ok(row.and_then(|row| RoomId::from_i64(row.get(0))))
+}
+
+/// Makes a user a member; false when they have a role already. What was said before counts as read.
+pub async fn add_member(
+    client: &impl GenericClient,
+    room: RoomId,
+    user: UserId,
+    role: Role,
+) -> Result<bool, Error> {
+    let sql = "WITH added AS (
+                   INSERT INTO room_members (room, user_id, role, joined_at, read_up_to, read_n)
+                   SELECT $1, $2, $3, $4, coalesce(max(last_id), 0), coalesce(max(messages), 0)
+                   FROM room_counters WHERE room = $1
+                   ON CONFLICT DO NOTHING RETURNING room)
+               UPDATE rooms SET members = members + 1 FROM added WHERE id = added.room";
+    let params = (room.as_i64(), user.as_i64(), role.as_str(), now_ms().cast_signed());
+    Ok(client.execute(sql, &[&params.0, &params.1, &params.2, &params.3]).await? == 1)
+}
+
+/// Ends a membership that is not a ban.
+pub async fn remove_member(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<bool, Error> {
+    let sql = "WITH gone AS (
+                   DELETE FROM room_members WHERE room = $1 AND user_id = $2 AND role <> 'banned' RETURNING room)
+               UPDATE rooms SET members = members - 1 FROM gone WHERE id = gone.room";
+    Ok(client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await? == 1)
+}
+
+/// How many owners a room has; locks the room, so that the answer holds until the transaction ends.
+pub async fn count_owners(client: &impl GenericClient, room: RoomId) -> Result<i64, Error> {
+    client.execute("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", &[&room.as_i64()]).await?;
+    let sql = "SELECT count(*) FROM room_members WHERE room = $1 AND role = 'owner'";
+    Ok(client.query_one(sql, &[&room.as_i64()]).await?.get(0))
+}
+
+/// Every room in which a user has a role.
+pub async fn roles_of(client: &impl GenericClient, user: UserId) -> Result<Vec<(RoomId, Role)>, Error> {
+    let rows =
+        client.query("SELECT room, role FROM room_members WHERE user_id = $1", &[&user.as_i64()]).await?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| Some((RoomId::from_i64(row.get(0))?, Role::parse(row.get(1))?)))
+        .collect())
+}
+
+/// Users with a role anywhere, after one.
+pub async fn users_with_roles(
+    client: &impl GenericClient,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<UserId>, Error> {
+    let sql = "SELECT DISTINCT user_id FROM room_members WHERE user_id > $1 ORDER BY user_id LIMIT $2";
+    let rows = client.query(sql, &[&after, &limit]).await?;
+    Ok(rows.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
+}
+
+/// A member of a room.
+#[derive(Debug, Clone, Serialize)]
+pub struct Member {
+    /// Who.
+    pub user: User,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// The members of a room, by user id, after one.
+pub async fn members(
+    client: &impl GenericClient,
+    room: RoomId,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Member>, Error> {
+    let sql = "SELECT u.id, u.username, u.display_name, u.created_at, m.role
+               FROM room_members m JOIN users u ON u.id = m.user_id
+               WHERE m.room = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3";
+    let rows = client.query(sql, &[&room.as_i64(), &after, &limit]).await?;
+    let member = |row: &Row| {
+        let user = User {
+            id: UserId::from_i64(row.get("id"))?,
+            username: row.get("username"),
+            display_name: row.get("display_name"),
+            created_at: row.get("created_at"),
+        };
+        Some(Member { user, role: Role::parse(row.get("role"))? })
+    };
+    Ok(rows.iter().filter_map(member).collect())
+}
+
+/// The direct room of two users.
+pub async fn direct(
+    client: &impl GenericClient,
+    one: UserId,
+    other: UserId,
+) -> Result<Option<RoomId>, Error> {
+    let (lower, higher) = (one.min(other).as_i64(), one.max(other).as_i64());
+    let sql = "SELECT room FROM direct_rooms WHERE lower_user = $1 AND higher_user = $2";
+    let row = client.query_opt(sql, &[&lower, &higher]).await?;
+    Ok(row.and_then(|row| RoomId::from_i64(row.get(0))))
+}
+
+/// Makes a room the direct room of two users; false when they have one.
+pub async fn set_direct(
+    client: &impl GenericClient,
+    one: UserId,
+    other: UserId,
+    room: RoomId,
+) -> Result<bool, Error> {
+    let (lower, higher) = (one.min(other).as_i64(), one.max(other).as_i64());
+    let sql =
+        "INSERT INTO direct_rooms (lower_user, higher_user, room) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    Ok(client.execute(sql, &[&lower, &higher, &room.as_i64()]).await? == 1)
+}

@@ -1,0 +1,101 @@
+//! Users.
+
+use hubbub_common::clock::now_ms;
+use hubbub_common::ids::UserId;
+use serde::Serialize;
+use tokio_postgres::{GenericClient, Row};
+
+use crate::error::Error;
+
+/// A user as others see them.
+#[derive(Debug, Clone, Serialize)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// Unique name.
+    pub username: String,
+    /// The name to show.
+    pub display_name: String,
+    /// Unix milliseconds.
+    pub created_at: i64,
+}
+
+const COLUMNS: &str = "id, username, display_name, created_at";
+
+fn user(row: &Row) -> Option<User> {
+    Some(User {
+        id: UserId::from_i64(row.get("id"))?,
+        username: row.get("username"),
+        display_name: row.get("display_name"),
+        created_at: row.get("created_at"),
+    })
+}
+
+/// Adds a user; `None` when the name is taken.
+pub async fn insert(
+    client: &impl GenericClient,
+    username: &str,
+    display_name: &str,
+    password_hash: &str,
+) -> Result<Option<User>, Error> {
+    let sql = format!(
+        "INSERT INTO users (username, display_name, password_hash, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (lower(username)) DO NOTHING RETURNING {COLUMNS}"
+    );
+    let row =
+        client.query_opt(&sql, &[&username, &display_name, &password_hash, &now_ms().cast_signed()]).await?;
+    Ok(row.as_ref().and_then(user))
+}
+
+/// The user with this id.
+pub async fn by_id(client: &impl GenericClient, id: UserId) -> Result<Option<User>, Error> {
+    let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1");
+    Ok(client.query_opt(&sql, &[&id.as_i64()]).await?.as_ref().and_then(user))
+}
+
+/// The user with this name, and the hash of their password.
+pub async fn with_password(
+    client: &impl GenericClient,
+    username: &str,
+) -> Result<Option<(User, String)>, Error> {
+    let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE lower(username) = lower($1)");
+    let row = client.query_opt(&sql, &[&username]).await?;
+    Ok(row.and_then(|row| Some((user(&row)?, row.get("password_hash")))))
+}
+
+/// Users whose name begins so, by name, after a name.
+pub async fn search(
+    client: &impl GenericClient,
+    prefix: &str,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<User>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM users WHERE lower(username) LIKE $1 AND lower(username) ~>~ $2
+         ORDER BY lower(username) USING ~<~ LIMIT $3"
+    );
+    let pattern = starting_with(prefix);
+    let rows = client.query(&sql, &[&pattern, &after.to_lowercase(), &limit]).await?;
+    Ok(rows.iter().filter_map(user).collect())
+}
+
+/// A `LIKE` pattern for texts that begin so, without regard to case.
+pub(super) fn starting_with(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for character in prefix.to_lowercase().chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn patterns_are_escaped() {
+        assert_eq!(super::starting_with("A_b%\\"), "a\\_b\\%\\\\%");
+    }
+}

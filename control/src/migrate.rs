@@ -4,7 +4,6 @@ use postgres::{Config, NoTls};
 use refinery::Runner;
 
 mod embedded {
-    #![expect(missing_docs, reason = "made by the macro")]
     refinery::embed_migrations!("../migrations");
 }
 use embedded::migrations;

@@ -117,7 +117,7 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Path<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         // An id that can't be one names nothing.
         let path: Result<_, PathRejection> = axum::extract::Path::<T>::from_request_parts(parts, app).await;
-        path.map(|path| Self(path.0)).map_err(|_| Problem(Error::NotFound("such id")))
+        path.map(|path| Self(path.0)).map_err(|_| Problem(Error::NotFound("id")))
     }
 }
 

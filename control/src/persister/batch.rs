@@ -95,6 +95,8 @@ impl Batch {
         }
         match record {
             Record::Message { room, from, name, kind, body, nonce, reply_to } => {
+                // Who writes has read.
+                self.reads.insert((room, from), id);
                 self.messages.push(NewMessage {
                     room,
                     id,
@@ -104,7 +106,7 @@ impl Batch {
                     body: storable(&body),
                     nonce: nonce.as_deref().map(storable),
                     reply_to,
-                })
+                });
             }
             Record::Edited { room, from, msg, body } => {
                 self.edits.insert((room, msg), (from, storable(&body), id.ts()));

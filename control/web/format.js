@@ -1,0 +1,111 @@
+/** How times, names and texts look. Pure but for the reader's locale. */
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
+const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
+const SHORT_WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'short' });
+const DATE = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' });
+const LONG_DATE = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'short' });
+const COLOURS = 8;
+
+/** @param {number} ts */
+export function clock(ts) {
+  return CLOCK.format(ts);
+}
+
+/** @param {number} ts */
+export function fullTime(ts) {
+  return FULL.format(ts);
+}
+
+/** Days from `ts` to `now` in the reader's calendar. @param {number} ts @param {number} now */
+function daysAgo(ts, now) {
+  return Math.round((new Date(now).setHours(0, 0, 0, 0) - new Date(ts).setHours(0, 0, 0, 0)) / 86_400_000);
+}
+
+/** The heading over a day's messages. @param {number} ts @param {number} now */
+export function dayHeading(ts, now) {
+  const days = daysAgo(ts, now);
+  if (days === 0) return 'Today';
+  if (days === 1) return 'Yesterday';
+  return days < 7 && days > 0 ? WEEKDAY.format(ts) : LONG_DATE.format(ts);
+}
+
+/** The time in a list. @param {number} ts @param {number} now */
+export function shortTime(ts, now) {
+  const days = daysAgo(ts, now);
+  if (days === 0) return clock(ts);
+  return days < 7 && days > 0 ? SHORT_WEEKDAY.format(ts) : DATE.format(ts);
+}
+
+/** @param {number} a @param {number} b */
+export function isSameDay(a, b) {
+  return new Date(a).toDateString() === new Date(b).toDateString();
+}
+
+/** @param {string} name */
+export function initials(name) {
+  const words = name.trim().split(/[\s._-]+/u).filter(Boolean);
+  const first = Array.from(words[0] ?? '?')[0] ?? '?';
+  const second = words.length > 1 ? (Array.from(words[words.length - 1] ?? '')[0] ?? '') : '';
+  return (first + second).toUpperCase();
+}
+
+/** A class that gives each name a lasting colour. @param {string} name */
+export function colourClass(name) {
+  let sum = 0;
+  for (const character of name) sum = (sum * 31 + character.charCodeAt(0)) % 9973;
+  return `colour-${sum % COLOURS}`;
+}
+
+/** `Ada`, `Ada and Ben`, `Ada, Ben and 2 others`. @param {string[]} names */
+export function listNames(names) {
+  if (names.length <= 1) return names[0] ?? '';
+  if (names.length === 2) return `${names[0]} and ${names[1]}`;
+  if (names.length === 3) return `${names[0]}, ${names[1]} and ${names[2]}`;
+  return `${names[0]}, ${names[1]} and ${names.length - 2} others`;
+}
+
+/** @param {number} count @param {string} one @param {string} [many] */
+export function plural(count, one, many = `${one}s`) {
+  return `${count.toLocaleString()} ${count === 1 ? one : many}`;
+}
+
+/**
+ * A text cut into plain parts and web addresses.
+ * @param {string} text
+ * @returns {{ text: string, href?: string }[]}
+ */
+export function splitLinks(text) {
+  const parts = [];
+  let at = 0;
+  for (const match of text.matchAll(/https?:\/\/[^\s<>"']+[^\s<>"'.,;:!?)\]}]/gu)) {
+    if (match.index > at) parts.push({ text: text.slice(at, match.index) });
+    parts.push({ text: match[0], href: match[0] });
+    at = match.index + match[0].length;
+  }
+  if (at < text.length) parts.push({ text: text.slice(at) });
+  return parts;
+}
+
+/** What to tell a person. @param {any} error */
+export function explain(error) {
+  const words = {
+    network: 'The server could not be reached.',
+    disconnected: 'The connection was lost.',
+    rate_limited: 'That was too fast. Try again in a moment.',
+    too_large: 'This message is too long.',
+    forbidden: 'You are not allowed to do that.',
+    not_joined: 'You are not in this room any more.',
+    unavailable: 'The server is busy with itself. Try again in a moment.',
+    uncertain: 'Sent, but never confirmed.',
+  };
+  const code = /** @type {keyof typeof words} */ (error?.code);
+  return words[code] ?? sentence(error?.message || 'something went wrong');
+}
+
+/** @param {string} words */
+function sentence(words) {
+  const text = words.charAt(0).toUpperCase() + words.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}

@@ -1,0 +1,91 @@
+/** One message. */
+
+import { h } from '../dom.js';
+import { clock, explain, fullTime, splitLinks } from '../format.js';
+import { icon } from '../icons.js';
+import { personAvatar } from './avatar.js';
+
+/**
+ * @typedef {object} Look
+ * @property {import('../client/types.js').Message} message
+ * @property {boolean} isMine
+ * @property {boolean} isFirst   of a group by the same person
+ * @property {boolean} isLast
+ * @property {import('../client/types.js').Message | undefined} answered
+ */
+
+/** @param {Look} look */
+export function drawMessage({ message, isMine, isFirst, isLast, answered }) {
+  const { name, ts } = message;
+  return h(
+    'li',
+    { class: `message${isMine ? ' mine' : ''}${isFirst ? ' first' : ''}${isLast ? ' last' : ''}`, 'data-id': message.id },
+    isMine ? null : h('span', { class: 'message-side' }, isLast ? personAvatar(name, 'small') : null),
+    h(
+      'div',
+      { class: 'message-main' },
+      isFirst
+        ? h('span', { class: `message-name${isMine ? ' visually-hidden' : ''}` }, isMine ? 'You' : name)
+        : h('span', { class: 'visually-hidden' }, isMine ? 'You' : name),
+      h('div', { class: `bubble${message.deleted ? ' deleted' : ''}` },
+        answered ? quote(answered) : null,
+        h('p', { class: 'bubble-text' }, ...(message.deleted ? ['Message deleted'] : text(message.body))),
+        h('span', { class: 'bubble-meta' },
+          message.edited_at && !message.deleted ? h('span', { title: fullTime(message.edited_at) }, 'edited') : null,
+          h('time', { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
+          isMine ? h('span', { class: 'tick', title: 'Sent' }, icon('check'), h('span', { class: 'visually-hidden' }, 'Sent')) : null,
+        ),
+      ),
+      reactions(message),
+    ),
+  );
+}
+
+/**
+ * @param {import('../client/timeline.js').Pending} item
+ * @param {{ isFirst: boolean, isSlow: boolean, onRetry: () => void, onDiscard: () => void }} options
+ */
+export function drawPending({ body, ts, state, error }, { isFirst, isSlow, onRetry, onDiscard }) {
+  const hasFailed = state === 'failed';
+  return h(
+    'li',
+    { class: `message mine last ${state}${isFirst ? ' first' : ''}` },
+    h(
+      'div',
+      { class: 'message-main' },
+      h('div', { class: 'bubble' },
+        h('p', { class: 'bubble-text' }, ...text(body)),
+        h('span', { class: 'bubble-meta' },
+          h('time', { title: fullTime(ts) }, clock(ts)),
+          h('span', { class: 'tick', title: hasFailed ? 'Not sent' : 'Sending' }, icon(hasFailed ? 'alert' : 'clock'),
+            h('span', { class: 'visually-hidden' }, hasFailed ? 'Not sent' : 'Sending')),
+        ),
+      ),
+      hasFailed
+        ? h('p', { class: 'failed-note', role: 'alert' }, explain({ code: error, message: 'Not sent.' }), ' ',
+            h('button', { class: 'link', onclick: onRetry }, 'Try again'), ' ',
+            h('button', { class: 'link', onclick: onDiscard }, 'Discard'))
+        : isSlow ? h('p', { class: 'slow-note' }, 'Waiting for the connection') : null,
+    ),
+  );
+}
+
+/** @param {string} body */
+function text(body) {
+  return splitLinks(body).map(({ text: words, href }) =>
+    href ? h('a', { href, target: '_blank', rel: 'noopener noreferrer' }, words) : words,
+  );
+}
+
+/** @param {import('../client/types.js').Message} message */
+function quote({ name, body, deleted }) {
+  return h('blockquote', { class: 'quote' }, h('span', { class: 'quote-name' }, name), h('span', { class: 'quote-text' }, deleted ? 'Message deleted' : body));
+}
+
+/** @param {import('../client/types.js').Message} message */
+function reactions({ reactions: given }) {
+  const entries = Object.entries(given ?? {}).filter(([, users]) => users.length > 0);
+  if (entries.length === 0) return null;
+  return h('ul', { class: 'reactions', role: 'list', 'aria-label': 'Reactions' },
+    ...entries.map(([emoji, users]) => h('li', {}, h('span', {}, emoji), ' ', h('span', { class: 'reaction-count' }, String(users.length)))));
+}

@@ -26,6 +26,9 @@ pub mod redis;
 mod thread;
 pub mod window;
 
+#[cfg(test)]
+mod contract;
+
 use bytes::Bytes;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::ErrorCode;

@@ -53,9 +53,9 @@ export function initials(name) {
 
 /** A class that gives each name a lasting colour. @param {string} name */
 export function colourClass(name) {
-  let sum = 0;
-  for (const character of name) sum = (sum * 31 + character.charCodeAt(0)) % 9973;
-  return `colour-${sum % COLOURS}`;
+  let hash = 2_166_136_261; // FNV-1a
+  for (const character of name) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 16_777_619) >>> 0;
+  return `colour-${(hash >>> 8) % COLOURS}`;
 }
 
 /** `Ada`, `Ada and Ben`, `Ada, Ben and 2 others`. @param {string[]} names */

@@ -27,8 +27,8 @@ const SLOW_AFTER_MS = 3_000;
 export function showMessages(chat, id) {
   const { store } = chat;
   const top = h('div', { class: 'messages-top', role: 'status' });
-  const list = h('ol', { class: 'messages', role: 'log', 'aria-live': 'off', 'aria-label': 'Messages' });
-  const scroller = h('div', { class: 'scroller', tabindex: 0, 'aria-label': 'Messages', role: 'region', onscroll }, top, list);
+  const list = h('ol', { class: 'messages', role: 'list' });
+  const scroller = h('div', { class: 'scroller', tabindex: 0, 'aria-label': 'Messages', role: 'log', 'aria-live': 'off', onscroll }, top, list);
   const badge = h('span', { class: 'to-end-count' });
   const toEndButton = h('button', { class: 'to-end', type: 'button', hidden: true, 'aria-label': 'To the newest message', onclick: () => toEnd() }, badge, icon('down'));
   const element = h('div', { class: 'messages-box' }, scroller, toEndButton);

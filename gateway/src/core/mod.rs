@@ -7,6 +7,8 @@ mod act;
 mod counters;
 mod inbox;
 pub(crate) mod socket;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod wheel;
 

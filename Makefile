@@ -1,0 +1,34 @@
+# Everything here works on a fresh Debian 12 with Rust (https://rustup.rs); `make` alone lists what there is.
+
+# Where rustup puts cargo; a shell started before Rust was installed does not know it.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# `make run PROFILE=release` runs what would be shipped.
+PROFILE ?= dev
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.PHONY: help setup build run test check fmt
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install Redis, PostgreSQL, HAProxy and a C compiler, where missing
+	@.ci/setup
+
+build: setup
+	cargo build --workspace --bins --profile $(PROFILE)
+
+run: build ## start a whole private Hubbub on http://127.0.0.1:8080 (HUBBUB_DEV_PORT); Ctrl-C stops it
+	@setpriv --pdeathsig TERM -- $(PROGRAMS)/hubbub-dev
+
+test: setup ## run every test, against real servers
+	@.ci/test
+
+check: setup ## formatting, lints and documentation, as CI wants them
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+fmt: ## format the code
+	cargo fmt --all

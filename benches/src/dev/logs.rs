@@ -1,0 +1,125 @@
+//! The logs of all parts in one, each line with its part's name in front.
+//!
+//! Parts write to files; this follows the files, so that a slow terminal never holds up a part.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{IsTerminal as _, Read as _, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// ANSI colours that can be read on dark and on light.
+const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
+/// Wide enough for `hubbub-dev`.
+const NAME_WIDTH: usize = 10;
+/// The name under which this program itself speaks.
+const OURSELVES: &str = "hubbub-dev";
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Logs {
+    folder: PathBuf,
+    files: Mutex<BTreeMap<String, Follow>>,
+    colour: bool,
+}
+
+#[derive(Debug)]
+struct Follow {
+    file: File,
+    /// The start of a line whose end is not yet written.
+    begun: Vec<u8>,
+}
+
+impl Logs {
+    /// Of the parts of a stack in this folder. What an earlier run has written is removed.
+    pub(super) fn new(folder: &Path) -> Result<Self, String> {
+        let folder = folder.join("logs");
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+        }
+        #[expect(clippy::disallowed_methods, reason = "NO_COLOR is everybody's, not a setting of ours")]
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = std::io::stdout().is_terminal() && !no_colour;
+        Ok(Self { folder, files: Mutex::default(), colour })
+    }
+
+    /// A line of our own.
+    pub(super) fn say(&self, text: &str) {
+        let mut out = Vec::new();
+        text.lines().for_each(|line| self.put(&mut out, OURSELVES, line.as_bytes()));
+        print(&out);
+    }
+
+    /// Shows what has been written since the last time.
+    pub(super) fn follow(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+            if !files.contains_key(name)
+                && let Ok(file) = File::open(&path)
+            {
+                files.insert(name.to_owned(), Follow { file, begun: Vec::new() });
+            }
+        }
+        let mut out = Vec::new();
+        for (name, follow) in &mut *files {
+            for line in follow.lines() {
+                self.put(&mut out, name, &line);
+            }
+        }
+        print(&out);
+    }
+
+    fn put(&self, out: &mut Vec<u8>, name: &str, line: &[u8]) {
+        let colour = COLOURS.get(name.bytes().map(usize::from).sum::<usize>() % COLOURS.len());
+        let prefix = match colour {
+            Some(colour) if self.colour => format!("\x1b[{colour}m{name:NAME_WIDTH$} |\x1b[0m "),
+            _ => format!("{name:NAME_WIDTH$} | "),
+        };
+        out.extend_from_slice(prefix.as_bytes());
+        out.extend_from_slice(line);
+        out.push(b'\n');
+    }
+}
+
+impl Follow {
+    /// The lines that have been finished since.
+    fn lines(&mut self) -> Vec<Vec<u8>> {
+        // An unreadable log is no reason to stop.
+        let _ = self.file.read_to_end(&mut self.begun);
+        let Some(end) = self.begun.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
+        let rest = self.begun.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.begun, rest);
+        let whole = whole.strip_suffix(b"\n").unwrap_or(&whole);
+        whole.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// Whoever reads may have gone; the system runs all the same.
+fn print(out: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(out).and_then(|()| stdout.flush());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_lines_are_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let mut written = File::create(&path).unwrap();
+        let mut follow = Follow { file: File::open(&path).unwrap(), begun: Vec::new() };
+        let mut check = |more: &str, expected: &[&str]| {
+            written.write_all(more.as_bytes()).unwrap();
+            let lines: Vec<_> =
+                follow.lines().into_iter().map(|line| String::from_utf8(line).unwrap()).collect();
+            assert_eq!(lines, expected, "{more:?}");
+        };
+        check("", &[]);
+        check("one\ntw", &["one"]);
+        check("o", &[]);
+        check("\n\nthree\n", &["two", "", "three"]);
+    }
+}

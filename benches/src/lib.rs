@@ -1,0 +1,8 @@
+//! Everything that drives Hubbub from outside.
+//!
+//! [`stack`] starts a private whole system, [`dev`] is the program `hubbub-dev` on top of it, [`rest`] talks to
+//! the control plane as any client would. Nothing here is linked into the gateway or the control plane.
+
+pub mod dev;
+pub mod rest;
+pub mod stack;

@@ -1,0 +1,274 @@
+//! What a stack is made of, and in which order it starts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::hubbub::{Variable, control, gateway, migrate};
+use super::part::Part;
+use super::{Folder, Stack, StackError, haproxy, postgres, redis};
+
+/// How often a part is tried on other ports.
+const TRIES: usize = 5;
+
+/// Is told, in a few words, what is being done.
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Where a server is: a private one is started, or the given one is used, or there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+enum Server {
+    #[default]
+    Private,
+    At(String),
+    None,
+}
+
+/// A stack to be.
+#[derive(Clone)]
+pub struct Builder {
+    gateways: usize,
+    controls: usize,
+    redis: Server,
+    postgres: Server,
+    postgres_alone: bool,
+    haproxy: bool,
+    public_port: Option<u16>,
+    folder: Option<PathBuf>,
+    durable: bool,
+    env: Vec<Variable>,
+    env_of_one: Vec<(String, Variable)>,
+    report: Report,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            gateways: 2,
+            controls: 1,
+            redis: Server::Private,
+            postgres: Server::Private,
+            postgres_alone: false,
+            haproxy: true,
+            public_port: None,
+            folder: None,
+            durable: false,
+            env: Vec::new(),
+            env_of_one: Vec::new(),
+            report: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl Builder {
+    /// How many gateways: `gateway-1` and so on.
+    #[must_use]
+    pub fn gateways(mut self, count: usize) -> Self {
+        self.gateways = count;
+        self
+    }
+
+    /// How many control planes: `control-1` and so on. With none there is no Postgres either.
+    #[must_use]
+    pub fn controls(mut self, count: usize) -> Self {
+        self.controls = count;
+        self
+    }
+
+    /// No Redis: gateways get the memory bus. Without it there is no control plane.
+    #[must_use]
+    pub fn without_redis(mut self) -> Self {
+        self.redis = Server::None;
+        self.controls = 0;
+        self.env("HUBBUB_BUS", "memory")
+    }
+
+    /// Redis and Postgres, and nothing of ours.
+    #[must_use]
+    pub fn servers_only(self) -> Self {
+        Self { gateways: 0, controls: 0, haproxy: false, postgres_alone: true, ..self }
+    }
+
+    /// No `HAProxy`: clients use the parts' own addresses.
+    #[must_use]
+    pub fn without_haproxy(mut self) -> Self {
+        self.haproxy = false;
+        self
+    }
+
+    /// Uses a Redis that runs already.
+    #[must_use]
+    pub fn redis_at(mut self, url: impl Into<String>) -> Self {
+        self.redis = Server::At(url.into());
+        self
+    }
+
+    /// Uses a Postgres that runs already.
+    #[must_use]
+    pub fn postgres_at(mut self, url: impl Into<String>) -> Self {
+        self.postgres = Server::At(url.into());
+        self
+    }
+
+    /// A setting of every gateway and control plane. It wins over what the stack would choose, except for their
+    /// addresses and names.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A setting of one part, by its name. It wins over everything.
+    #[must_use]
+    pub fn env_of_part(
+        mut self,
+        part: impl Into<String>,
+        name: impl Into<OsString>,
+        value: impl Into<OsString>,
+    ) -> Self {
+        self.env_of_one.push((part.into(), (name.into(), value.into())));
+        self
+    }
+
+    /// Where `HAProxy` listens, instead of on a free port.
+    #[must_use]
+    pub fn public_port(mut self, port: u16) -> Self {
+        self.public_port = Some(port);
+        self
+    }
+
+    /// Keeps data, secrets and logs in this folder, and finds them there the next time.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Whether Redis and Postgres flush to disk as they should for data that matters.
+    #[must_use]
+    pub fn durable(mut self, durable: bool) -> Self {
+        self.durable = durable;
+        self
+    }
+
+    /// Who is told what is being done.
+    #[must_use]
+    pub fn report(mut self, report: Report) -> Self {
+        self.report = report;
+        self
+    }
+
+    /// Starts everything, each part once those that it needs are ready. Blocks.
+    pub fn start(self) -> Result<Stack, StackError> {
+        let folder = self.folder.clone().map_or_else(Folder::temporary, Folder::kept)?;
+        let mut stack = Stack {
+            jwt_secret: match self.value_of("HUBBUB_JWT_SECRET") {
+                Some(secret) => secret,
+                None => folder.secret("jwt-secret")?,
+            },
+            folder,
+            haproxy: None,
+            gateways: Vec::new(),
+            controls: Vec::new(),
+            postgres: None,
+            redis: None,
+            redis_url: None,
+            database_url: None,
+        };
+        self.start_redis(&mut stack)?;
+        if self.controls > 0 || self.postgres_alone {
+            self.start_postgres(&mut stack)?;
+        }
+        if self.controls > 0 {
+            (self.report)("bringing the database up to date");
+            migrate(&stack.folder, self.env_of_all(&stack))?;
+        }
+        for name in numbered("control", self.controls) {
+            let part = self.begin(&name, || control(&stack.folder, &name, self.env_of_all(&stack)))?;
+            stack.controls.push(part);
+        }
+        for name in numbered("gateway", self.gateways) {
+            let part = self.begin(&name, || gateway(&stack.folder, &name, self.env_of_all(&stack)))?;
+            stack.gateways.push(part);
+        }
+        if self.haproxy {
+            let make = || haproxy::haproxy(&stack.folder, self.public_port, &stack.gateways, &stack.controls);
+            stack.haproxy = Some(self.begin("haproxy", make)?);
+        }
+        Ok(stack)
+    }
+
+    fn start_redis(&self, stack: &mut Stack) -> Result<(), StackError> {
+        match &self.redis {
+            Server::Private => {
+                let part = self.begin("redis", || redis::redis(&stack.folder, self.durable))?;
+                stack.redis_url = Some(part.url().to_owned());
+                stack.redis = Some(part);
+            }
+            Server::At(url) => stack.redis_url = Some(url.clone()),
+            Server::None => {}
+        }
+        Ok(())
+    }
+
+    fn start_postgres(&self, stack: &mut Stack) -> Result<(), StackError> {
+        match &self.postgres {
+            Server::Private => {
+                let part = self.begin("postgres", || postgres::postgres(&stack.folder, self.durable))?;
+                stack.database_url = Some(part.url().to_owned());
+                stack.postgres = Some(part);
+            }
+            Server::At(url) => stack.database_url = Some(url.clone()),
+            Server::None => {}
+        }
+        Ok(())
+    }
+
+    /// Makes and starts a part, on other ports where somebody else was faster.
+    fn begin(&self, name: &str, make: impl Fn() -> Result<Part, StackError>) -> Result<Part, StackError> {
+        (self.report)(&format!("starting {name}"));
+        let mut tries = 0;
+        loop {
+            let mut part = make()?;
+            part.launch.env.extend(self.env_of(name));
+            part.launch.truncate_log().map_err(StackError::io(part.log().display().to_string()))?;
+            tries += 1;
+            match part.start() {
+                Ok(()) => return Ok(part),
+                Err(error) if error.is_port_taken() && tries < TRIES && !self.is_fixed(name) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether another try would meet the same port.
+    fn is_fixed(&self, name: &str) -> bool {
+        name == "haproxy" && self.public_port.is_some()
+    }
+
+    fn env_of_all(&self, stack: &Stack) -> Vec<Variable> {
+        let pair = |name: &str, value: &str| (OsString::from(name), OsString::from(value));
+        let mut env = vec![pair("HUBBUB_ENV", "development")];
+        if let Some(url) = stack.redis_url() {
+            env.push(pair("HUBBUB_REDIS_URL", url));
+        }
+        if let Some(url) = stack.database_url() {
+            env.push(pair("HUBBUB_DATABASE_URL", url));
+        }
+        env.extend(self.env.iter().cloned());
+        env.push(pair("HUBBUB_JWT_SECRET", stack.jwt_secret()));
+        env
+    }
+
+    fn env_of(&self, part: &str) -> impl Iterator<Item = Variable> {
+        self.env_of_one.iter().filter(move |(of, _)| of == part).map(|(_, variable)| variable.clone())
+    }
+
+    fn value_of(&self, wanted: &str) -> Option<String> {
+        let last = self.env.iter().rev().find(|(name, _)| name == wanted);
+        last.and_then(|(_, value)| value.to_str()).map(str::to_owned)
+    }
+}
+
+fn numbered(kind: &str, count: usize) -> impl Iterator<Item = String> {
+    (1..=count).map(move |number| format!("{kind}-{number}"))
+}

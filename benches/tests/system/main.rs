@@ -1,0 +1,16 @@
+//! Everything that is tested from outside: real programs, real Redis, Postgres and `HAProxy`.
+//!
+//! One binary, because linking is slow. Each test starts what it needs and waits for conditions with deadlines;
+//! none measures time. Clients know the protocol page and nothing of our crates' types ([`client`]).
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
+
+mod chat;
+mod client;
+mod dev;
+mod gateway_alone;
+mod haproxy;
+mod missing_servers;
+mod settings;
+mod stack;
+mod tidy;

@@ -1,7 +1,7 @@
 //! As whom Postgres runs: it refuses to run as root.
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -30,13 +30,17 @@ impl Account {
             name: "a user named postgres or nobody".to_owned(),
             remedy: "Postgres does not run as root",
         })?;
-        chown(folder, Some(account.uid), Some(account.gid)).map_err(StackError::io(format!(
-            "giving {} to {}",
-            folder.display(),
-            account.name
-        )))?;
+        account.give(folder)?;
         account.passes_folders = !account.reaches(folder);
         Ok(Some(account))
+    }
+
+    /// Makes a file or folder belong to the account, closed to others.
+    pub(super) fn give(&self, path: &Path) -> Result<(), StackError> {
+        let mode = if path.is_dir() { 0o700 } else { 0o600 };
+        let given = chown(path, Some(self.uid), Some(self.gid))
+            .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)));
+        given.map_err(StackError::io(format!("giving {} to {}", path.display(), self.name)))
     }
 
     fn parse(passwd: &str, name: &'static str) -> Option<Self> {

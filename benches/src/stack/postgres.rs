@@ -60,20 +60,27 @@ fn init(server: &Launch, programs: &Path, data: &Path, password: &str) -> Result
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).map_err(StackError::io(unfinished.display().to_string()))?;
     }
-    // initdb reads the new password from its standard input.
+    // A file rather than standard input: a pipe made by root can't be opened anew by another user.
+    let password_file = data.with_file_name("new-password");
+    fs::write(&password_file, format!("{password}\n")).map_err(StackError::io(password_file.display().to_string()))?;
+    if let Some(account) = &server.account {
+        account.give(&password_file)?;
+    }
     let mut initdb = server.clone().args([
         "-D",
         "unfinished",
         "-U",
         OWNER,
-        "--pwfile=/dev/stdin",
+        "--pwfile=new-password",
         "--auth=scram-sha-256",
         "--encoding=UTF8",
         "--locale=C.UTF-8",
         "--no-instructions",
     ]);
     initdb.program = programs.join("initdb");
-    run(&initdb, &format!("{password}\n"))?;
+    let made = run(&initdb, "");
+    fs::remove_file(&password_file).map_err(StackError::io(password_file.display().to_string()))?;
+    made?;
     // The single-user mode: no port, no other client.
     let create = server.clone().args(["--single", "-D", "unfinished", "postgres"]);
     run(&create, &format!("CREATE DATABASE {DATABASE};\n"))?;

@@ -104,8 +104,8 @@ export function explain(error) {
   return words[code] ?? sentence(error?.message || 'something went wrong');
 }
 
-/** @param {string} words */
-function sentence(words) {
+/** Words of the server as a sentence. @param {string} words */
+export function sentence(words) {
   const text = words.charAt(0).toUpperCase() + words.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;
 }

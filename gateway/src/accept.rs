@@ -3,10 +3,12 @@
 //! `accept` is never raced against anything: a dropped accept would leak the socket that it got.
 
 use std::cell::Cell;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use monoio::net::TcpListener;
 
 use crate::config::Config;
@@ -47,10 +49,13 @@ pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpLis
         handshakes.set(handshakes.get() + 1);
         let (core, config, handshakes) = (Rc::clone(&core), Arc::clone(&config), Rc::clone(&handshakes));
         monoio::spawn(async move {
-            let upgraded = handshake::perform(stream, peer, &config.shared, &*core).await;
+            let handshake = handshake::perform(stream, peer, &config.shared, &*core);
+            let upgraded = AssertUnwindSafe(handshake).catch_unwind().await;
             handshakes.set(handshakes.get() - 1);
-            if let Some(upgraded) = upgraded {
-                connection::spawn(&core, upgraded);
+            match upgraded {
+                Ok(Some(upgraded)) => connection::spawn(&core, upgraded),
+                Ok(None) => {}
+                Err(_) => tracing::error!(%peer, "a handshake panicked"),
             }
         });
     }

@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     pub(crate) outbox: RefCell<Outbox>,
     /// When something last came, in seconds of the core's wheel.
     pub(crate) heard_s: Cell<u32>,
+    /// When a closing connection is cut off, in the same seconds.
+    pub(crate) ends_s: Cell<u64>,
     /// Heartbeats unanswered.
     pub(crate) missed: Cell<u8>,
     /// Frames in the write that is under way.
@@ -74,6 +76,7 @@ impl Connection {
             session: RefCell::new(session),
             outbox: RefCell::default(),
             heard_s: Cell::new(0),
+            ends_s: Cell::new(0),
             missed: Cell::new(0),
             in_flight: Cell::new(0),
             flags: Cell::new(0),

@@ -92,6 +92,22 @@ impl Status {
     }
 }
 
+/// Held by a thread that the gateway can't do without: when that panics the process ends, for a supervisor to
+/// start anew.
+pub(crate) struct EndsProcess(pub(crate) &'static str);
+
+impl Drop for EndsProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("{} died: the process ends", self.0);
+            std::process::exit(EXIT_BUG);
+        }
+    }
+}
+
+/// The exit code after a bug (`EX_SOFTWARE` of sysexits.h).
+pub(crate) const EXIT_BUG: i32 = 70;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use super::batch::{Batch, Dedupes};
 use crate::app::App;
 
 /// Entries of one shard in one batch.
-const ENTRIES_MAX: usize = 500;
+const ENTRIES_MAX: usize = 100;
 /// How long a read waits for entries.
 const READ_WAIT_MS: usize = 1_000;
 /// How long a read may take before its connection counts as broken.

@@ -1,7 +1,7 @@
 /** Sign in, or create an account. */
 
 import { fill, h } from '../dom.js';
-import { explain } from '../format.js';
+import { explain, sentence } from '../format.js';
 
 /**
  * @param {Element} root
@@ -94,7 +94,7 @@ export function showFieldErrors(form, errors) {
   for (const note of form.querySelectorAll('.field-note')) {
     const name = note.id.replace('note-', '');
     const error = errors[name];
-    note.textContent = error ?? note.getAttribute('data-hint');
+    note.textContent = error === undefined ? note.getAttribute('data-hint') : sentence(error);
     note.classList.toggle('error', error !== undefined);
     note.parentElement?.querySelector('input, textarea')?.setAttribute('aria-invalid', String(error !== undefined));
   }

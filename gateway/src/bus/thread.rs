@@ -15,7 +15,7 @@ use super::engine::Engine;
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{BusHandle, CoreHandle};
-use crate::status::Status;
+use crate::status::{EndsProcess, Status};
 
 /// Questions handled before what they produced is handed over.
 const ASKS_PER_TURN: usize = 1_024;
@@ -63,6 +63,7 @@ pub fn start(
     let bus_status = Arc::clone(&status);
     let (started, wait_for_start) = mpsc::channel();
     std::thread::Builder::new().name("bus".to_owned()).spawn(move || {
+        let _guard = EndsProcess("the bus");
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(error) => {

@@ -207,6 +207,7 @@ impl Core {
 
     /// Makes sure that a closing connection ends, whatever the peer does.
     pub(crate) fn end_soon(&self, connection: &Connection) {
+        connection.ends_s.set(self.wheel.borrow().now_s() + END_S);
         self.schedule(connection, END_S);
     }
 
@@ -235,7 +236,10 @@ impl Core {
     fn come_up(&self, connection: &Rc<Connection>, now_s: u64) {
         use crate::connection::Flag;
         if connection.has(Flag::Closing) {
-            connection.socket.shut_down();
+            // A heartbeat that was due anyway must not cut off the close frame.
+            if now_s >= connection.ends_s.get() {
+                connection.socket.shut_down();
+            }
             return;
         }
         let now_ms = now_ms();

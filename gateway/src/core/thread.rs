@@ -18,7 +18,7 @@ use super::Core;
 use crate::accept::accept;
 use crate::bus::{BusHandle, Inbox};
 use crate::config::{Config, Driver};
-use crate::status::Status;
+use crate::status::{EXIT_BUG, EndsProcess, Status};
 
 /// Entries of a core's submission ring.
 const RING_ENTRIES: u32 = 4_096;
@@ -43,24 +43,12 @@ pub struct CoreSeed {
     pub status: Arc<Status>,
 }
 
-/// Ends the process when the thread ends in a way that was not foreseen.
-struct EndsProcess(u16);
-
-impl Drop for EndsProcess {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!(core = self.0, "a core died: the process ends");
-            std::process::exit(70);
-        }
-    }
-}
-
 /// Starts a core, and returns when it listens.
 pub fn start(seed: CoreSeed) -> Result<(), String> {
     let (started, wait_for_start) = mpsc::channel();
     let name = format!("core-{}", seed.id);
     let body = move || {
-        let _guard = EndsProcess(seed.id);
+        let _guard = EndsProcess("a core");
         let mut cpus = CpuSet::new();
         cpus.set(seed.cpu);
         if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
@@ -122,7 +110,7 @@ async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
         let (woken, _) = wake.read_at(Vec::<u8>::with_capacity(8), 0).await;
         if let Err(error) = woken {
             tracing::error!(%error, "the inbox can't be waited for");
-            std::process::exit(70);
+            std::process::exit(EXIT_BUG);
         }
         seed.inbox.about_to_drain();
         core.turn(&seed.inbox);

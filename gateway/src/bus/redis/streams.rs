@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::{CONNECT_MAX, RedisBackend, bus_error, is_broken, parse};
 use crate::bus::backend::{AppendError, BusError, READ_WAIT, ReadEntry, Streams};
 
-/// Entries of one shard in one read.
-const READ_ENTRIES_MAX: usize = 500;
+/// Entries of one shard in one read: with every shard full, some 50 MB.
+const READ_ENTRIES_MAX: usize = 100;
 /// How long a blocking read may be overdue before its connection counts as broken.
 const READ_OVERDUE: Duration = Duration::from_secs(2);
 /// Channels of all shards.

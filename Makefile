@@ -28,7 +28,7 @@ test: setup ## run every test, against real servers
 check: setup ## formatting, lints and documentation, as CI wants them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 
 fmt: ## format the code
 	cargo fmt --all

@@ -10,7 +10,7 @@
 //!
 //! Invariants:
 //! - No part outlives its stack: a dropped stack kills its parts, and the kernel kills them when this process
-//!   ends in any other way ([`spawn`]).
+//!   ends in any other way ([`mod@spawn`]).
 //! - Two stacks never share a port or a folder ([`ports`], [`folder`]).
 //! - Waiting means asking for a condition until a deadline, never a pause of a guessed length ([`wait`]).
 //! - Parts see no `HUBBUB_*` variable of the caller, only what the builder was given.

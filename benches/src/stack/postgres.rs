@@ -62,7 +62,8 @@ fn init(server: &Launch, programs: &Path, data: &Path, password: &str) -> Result
     }
     // A file rather than standard input: a pipe made by root can't be opened anew by another user.
     let password_file = data.with_file_name("new-password");
-    fs::write(&password_file, format!("{password}\n")).map_err(StackError::io(password_file.display().to_string()))?;
+    fs::write(&password_file, format!("{password}\n"))
+        .map_err(StackError::io(password_file.display().to_string()))?;
     if let Some(account) = &server.account {
         account.give(&password_file)?;
     }

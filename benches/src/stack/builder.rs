@@ -3,11 +3,15 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::hubbub::{Variable, control, gateway, migrate};
 use super::part::Part;
-use super::{Folder, Stack, StackError, haproxy, postgres, redis};
+use super::wait::until;
+use super::{Folder, Stack, StackError, haproxy, postgres, procfs, redis};
 
+/// How long a killed stack may take to be gone.
+const DYING_MAX: Duration = Duration::from_secs(10);
 /// How often a part is tried on other ports.
 const TRIES: usize = 5;
 
@@ -160,6 +164,7 @@ impl Builder {
     /// Starts everything, each part once those that it needs are ready. Blocks.
     pub fn start(self) -> Result<Stack, StackError> {
         let folder = self.folder.clone().map_or_else(Folder::temporary, Folder::kept)?;
+        wait_for_the_dying(&folder);
         let mut stack = Stack {
             jwt_secret: match self.value_of("HUBBUB_JWT_SECRET") {
                 Some(secret) => secret,
@@ -267,6 +272,14 @@ impl Builder {
         let last = self.env.iter().rev().find(|(name, _)| name == wanted);
         last.and_then(|(_, value)| value.to_str()).map(str::to_owned)
     }
+}
+
+/// A stack that was killed a moment ago in the same folder may still be ending, and Redis and Postgres refuse data
+/// that somebody uses. One that does not end is for them to complain about.
+fn wait_for_the_dying(folder: &Folder) {
+    let data = ["redis", "postgres"].map(|part| folder.path().join(part));
+    let nobody = || data.iter().all(|data| procfs::living_in(data).is_empty());
+    let _ = until(DYING_MAX, || nobody().then_some(()));
 }
 
 fn numbered(kind: &str, count: usize) -> impl Iterator<Item = String> {

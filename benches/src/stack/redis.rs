@@ -20,6 +20,8 @@ pub(super) fn redis(folder: &Folder, durable: bool) -> Result<Part, StackError> 
         "127.0.0.1",
         "--daemonize",
         "no",
+        "--loglevel",
+        "warning",
         "--save",
         "",
         "--appendonly",

@@ -10,7 +10,8 @@ use tokio::task::block_in_place;
 use crate::client::{Client, Jar, Proof};
 
 fn gateway() -> Stack {
-    block_in_place(|| Stack::builder().without_redis().without_haproxy().gateways(1).start().unwrap())
+    let builder = Stack::builder().without_redis().without_haproxy().gateways(1);
+    block_in_place(|| builder.env("HUBBUB_SENDS_PER_SECOND", "0").start().unwrap())
 }
 
 /// A token as another application's backend would mint it.
@@ -60,6 +61,28 @@ async fn messages_go_both_ways_and_are_replayed() {
     assert_eq!(joined["replayed"], 1);
     assert_eq!(one.expect("message").await["id"], second["id"]);
     one.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_longer_than_an_outbox_arrives_whole() {
+    const MESSAGES: usize = 3_000;
+    let stack = gateway();
+    let token = mint(&stack, 1, &json!("*"));
+    let mut writer = Client::connect(stack.public_url(), Proof::Bearer(&token), &mut Jar::default()).await;
+    writer.join("7", None).await;
+    let first = writer.send("7", "the first", "first").await;
+    let body = "x".repeat(200);
+    for _ in 0..MESSAGES {
+        writer.ask(json!({"op": "send", "room": "7", "body": body})).await;
+        writer.expect("ack").await;
+    }
+    // More than the 262,144 bytes that may wait for one client: it is not slow, it has only just come.
+    let mut reader = Client::connect(stack.public_url(), Proof::Bearer(&token), &mut Jar::default()).await;
+    let joined = reader.join("7", first["id"].as_str()).await;
+    assert_eq!(joined["replayed"], MESSAGES);
+    for _ in 0..MESSAGES {
+        assert_eq!(reader.expect("message").await["body"], json!(body));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,8 @@ mod dev;
 mod gateway_alone;
 mod haproxy;
 mod missing_servers;
+mod persister;
+mod rest;
 mod settings;
 mod stack;
 mod tidy;

@@ -1,0 +1,369 @@
+//! Every REST route: the good case, each bad input, each missing right.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use hubbub_benches::rest::{Answer, Rest};
+use hubbub_benches::stack::{Stack, wait};
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+/// How long something that follows a request may take.
+const FOLLOWS_MAX: Duration = Duration::from_secs(30);
+const PASSWORD: &str = "correct horse battery";
+
+fn stack() -> Stack {
+    Stack::builder().gateways(0).controls(1).without_haproxy().start().unwrap()
+}
+
+fn anybody(stack: &Stack) -> Rest {
+    Rest::new(stack.control(0).url())
+}
+
+/// A new user: logged in, and their id.
+fn user(stack: &Stack, name: &str) -> (Rest, String) {
+    let account = json!({"username": name, "password": PASSWORD, "display_name": format!("The {name}")});
+    let made = anybody(stack).post("/auth/register", &account).unwrap();
+    (anybody(stack).with_token(text(&made["token"])), text(&made["user"]["id"]).to_owned())
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("no string: {value}"))
+}
+
+fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// Calls, and checks the status; an error has to be a problem with a code.
+fn call(rest: &Rest, method: &Method, path: &str, body: Option<&Value>, status: u16) -> Answer {
+    let answer = rest.call(method.clone(), path, body).unwrap();
+    assert_eq!(answer.status, status, "{method} {path} {body:?}: {}", answer.json);
+    if status >= 400 {
+        assert_eq!(answer.headers["content-type"], "application/problem+json", "{method} {path}");
+        assert_eq!(answer.json["status"], status, "{}", answer.json);
+        assert!(answer.json["code"].is_string(), "{}", answer.json);
+    }
+    answer
+}
+
+fn get(rest: &Rest, path: &str, status: u16) -> Value {
+    call(rest, &Method::GET, path, None, status).json
+}
+
+fn post(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
+    call(rest, &Method::POST, path, Some(body), status).json
+}
+
+fn put(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
+    call(rest, &Method::PUT, path, Some(body), status).json
+}
+
+/// The fields that a 422 names.
+fn broken(rest: &Rest, path: &str, body: &Value) -> Vec<String> {
+    let problem = post(rest, path, body, 422);
+    problem["errors"].as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn accounts() {
+    let stack = stack();
+    let nobody = anybody(&stack);
+    let account = json!({"username": "ada", "password": PASSWORD});
+    let made = call(&nobody, &Method::POST, "/auth/register", Some(&account), 201);
+    assert_eq!(keys(&made.json), BTreeSet::from(["token", "user"]));
+    let user_keys = BTreeSet::from(["created_at", "display_name", "id", "username"]);
+    assert_eq!(keys(&made.json["user"]), user_keys);
+    let cookie = made.headers["set-cookie"].to_str().unwrap();
+    assert!(
+        cookie.starts_with("hubbub_session=")
+            && cookie.contains("HttpOnly")
+            && cookie.contains("SameSite=Lax")
+    );
+
+    post(&nobody, "/auth/register", &account, 409);
+    post(&nobody, "/auth/register", &json!({"username": "ADA", "password": PASSWORD}), 409);
+    assert_eq!(
+        broken(&nobody, "/auth/register", &json!({"username": "a", "password": "b"})),
+        ["password", "username"]
+    );
+    let long_name = json!({"username": "bob", "password": PASSWORD, "display_name": "x".repeat(65)});
+    assert_eq!(broken(&nobody, "/auth/register", &long_name), ["display_name"]);
+    post(&nobody, "/auth/register", &json!({"username": "bob"}), 400);
+    post(&nobody, "/auth/register", &json!([]), 400);
+    post(&nobody, "/auth/register", &json!({"username": "bob", "password": "x".repeat(100_000)}), 413);
+    let not_json =
+        nobody.call_with(Method::POST, "/auth/login", None, &[("content-type", "text/plain")]).unwrap();
+    assert_eq!(not_json.status, 415, "{}", not_json.json);
+
+    let in_again = post(&nobody, "/auth/login", &json!({"username": "Ada", "password": PASSWORD}), 200);
+    assert_ne!(in_again["token"], made.json["token"]);
+    let wrong = post(&nobody, "/auth/login", &json!({"username": "ada", "password": "wrong password"}), 401);
+    let unknown =
+        post(&nobody, "/auth/login", &json!({"username": "eve", "password": "wrong password"}), 401);
+    assert_eq!(wrong, unknown);
+
+    let ada = nobody.with_token(text(&in_again["token"]));
+    assert_eq!(get(&ada, "/auth/me", 200), made.json["user"]);
+    get(&nobody, "/auth/me", 401);
+    get(&nobody.with_token("nonsense"), "/auth/me", 401);
+    get(&nobody.with_token("a.b.c"), "/auth/me", 401);
+    let ticket = post(&ada, "/auth/ticket", &json!({}), 200);
+    assert!(ticket["expires_in"].as_u64().unwrap() <= 60);
+    assert_eq!(get(&nobody.with_token(text(&ticket["ticket"])), "/auth/me", 200)["username"], "ada");
+    post(&nobody, "/auth/ticket", &json!({}), 401);
+
+    post(&ada, "/auth/logout", &json!({}), 204);
+    get(&ada, "/auth/me", 401);
+    post(&ada, "/auth/logout", &json!({}), 401);
+    // The other login session lives on.
+    get(&nobody.with_token(text(&made.json["token"])), "/auth/me", 200);
+}
+
+#[test]
+fn cookies_need_an_origin_to_change_anything() {
+    let stack = stack();
+    let (ada, _) = user(&stack, "ada");
+    let nobody = anybody(&stack);
+    let cookie = format!("other=1; hubbub_session={}", ada.token().unwrap());
+    let host = stack.control(0).url();
+    let call = |method: Method, path: &str, origin: Option<&str>| {
+        let mut headers = vec![("cookie", cookie.as_str())];
+        headers.extend(origin.map(|origin| ("origin", origin)));
+        let body = (method == Method::POST).then(|| json!({"name": "r", "kind": "private"}));
+        nobody.call_with(method, path, body.as_ref(), &headers).unwrap().status
+    };
+    assert_eq!(call(Method::GET, "/auth/me", None), 200);
+    assert_eq!(call(Method::POST, "/rooms", None), 403);
+    assert_eq!(call(Method::POST, "/rooms", Some("https://evil.example")), 403);
+    assert_eq!(call(Method::POST, "/rooms", Some(host)), 201);
+    assert_eq!(call(Method::POST, "/auth/login", Some("https://evil.example")), 403);
+}
+
+#[test]
+fn logins_are_throttled() {
+    let stack = stack();
+    user(&stack, "ada");
+    let wrong = json!({"username": "ada", "password": "wrong password"});
+    let limited = (0..60).find_map(|_| {
+        let answer = anybody(&stack).call(Method::POST, "/auth/login", Some(&wrong)).unwrap();
+        (answer.status != 401).then_some(answer)
+    });
+    let limited = limited.expect("a limit");
+    assert_eq!((limited.status, &limited.json["code"]), (429, &json!("rate_limited")));
+    assert!(limited.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() > 0);
+}
+
+#[test]
+fn profiles() {
+    let stack = stack();
+    let ((ada, ada_id), (_, _), (_, _)) = (user(&stack, "ada"), user(&stack, "adam"), user(&stack, "bob"));
+    assert_eq!(get(&ada, &format!("/users/{ada_id}"), 200)["display_name"], "The ada");
+    for unknown in ["/users/999999", "/users/abc", "/users/-1", "/users/0"] {
+        get(&ada, unknown, 404);
+    }
+    get(&anybody(&stack), &format!("/users/{ada_id}"), 401);
+    let names = |path: &str| -> Vec<String> {
+        let found = get(&ada, path, 200);
+        found["items"].as_array().unwrap().iter().map(|user| text(&user["username"]).to_owned()).collect()
+    };
+    assert_eq!(names("/users?query=AD"), ["ada", "adam"]);
+    assert_eq!(names("/users?query=a%25"), Vec::<String>::new());
+    let first = get(&ada, "/users?limit=2", 200);
+    assert_eq!(names(&format!("/users?limit=2&cursor={}", text(&first["next"]))), ["bob"]);
+    get(&ada, "/users?limit=0", 422);
+    get(&ada, "/users?limit=201", 422);
+    get(&ada, "/users?limit=x", 400);
+    get(&anybody(&stack), "/users", 401);
+}
+
+#[test]
+fn rooms_and_members() {
+    let stack = stack();
+    let ((ada, _), (bob, bob_id), (eve, eve_id)) =
+        (user(&stack, "ada"), user(&stack, "bob"), user(&stack, "eve"));
+    let lobby = post(&ada, "/rooms", &json!({"name": "lobby", "kind": "public", "topic": "all"}), 201);
+    let room_keys = BTreeSet::from(["id", "kind", "last", "members", "name", "role", "topic", "unread"]);
+    assert_eq!(keys(&lobby), room_keys);
+    assert_eq!(
+        (&lobby["role"], &lobby["members"], &lobby["last"]),
+        (&json!("owner"), &json!(1), &json!("0"))
+    );
+    let secret = post(&ada, "/rooms", &json!({"name": "lobby", "kind": "private"}), 201);
+    post(&ada, "/rooms", &json!({"name": "Lobby", "kind": "public"}), 409);
+    assert_eq!(broken(&ada, "/rooms", &json!({"name": " ", "kind": "public"})), ["name"]);
+    assert_eq!(broken(&ada, "/rooms", &json!({"name": "x", "kind": "direct"})), ["kind"]);
+    assert_eq!(
+        broken(&ada, "/rooms", &json!({"name": "x", "kind": "public", "topic": "x".repeat(257)})),
+        ["topic"]
+    );
+    post(&ada, "/rooms", &json!({"name": "x", "kind": "other"}), 400);
+    post(&anybody(&stack), "/rooms", &json!({"name": "x", "kind": "public"}), 401);
+
+    let (lobby, secret) =
+        (format!("/rooms/{}", text(&lobby["id"])), format!("/rooms/{}", text(&secret["id"])));
+    assert_eq!(get(&bob, &lobby, 200)["role"], Value::Null);
+    get(&bob, &secret, 404);
+    get(&bob, "/rooms/999999", 404);
+    get(&bob, "/rooms/x", 404);
+    get(&anybody(&stack), &lobby, 401);
+    let public = get(&bob, "/rooms/public?query=lob", 200);
+    assert_eq!((public["items"].as_array().unwrap().len(), &public["next"]), (1, &Value::Null));
+    assert_eq!(get(&bob, "/rooms/public?query=x", 200)["items"], json!([]));
+    get(&bob, "/rooms/public?cursor=x", 400);
+    get(&anybody(&stack), "/rooms/public", 401);
+
+    get(&bob, &format!("{lobby}/members"), 403);
+    assert_eq!(post(&bob, &format!("{lobby}/join"), &json!({}), 200)["role"], "member");
+    assert_eq!(post(&bob, &format!("{lobby}/join"), &json!({}), 200)["members"], 2);
+    post(&bob, &format!("{secret}/join"), &json!({}), 404);
+    post(&anybody(&stack), &format!("{lobby}/join"), &json!({}), 401);
+    let members = get(&bob, &format!("{lobby}/members"), 200);
+    let roles: Vec<_> = members["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["user"]["username"], &one["role"]))
+        .collect();
+    assert_eq!(roles, [(&json!("ada"), &json!("owner")), (&json!("bob"), &json!("member"))]);
+    assert_eq!(get(&ada, "/rooms", 200)["items"].as_array().unwrap().len(), 2);
+    let mine = get(&ada, "/rooms?limit=1", 200);
+    let rest = get(&ada, &format!("/rooms?limit=1&cursor={}", text(&mine["next"])), 200);
+    assert_ne!(mine["items"][0]["id"], rest["items"][0]["id"]);
+    get(&anybody(&stack), "/rooms", 401);
+
+    post(&bob, &format!("{lobby}/leave"), &json!({}), 204);
+    post(&bob, &format!("{lobby}/leave"), &json!({}), 404);
+    post(&ada, &format!("{lobby}/leave"), &json!({}), 409);
+    assert_eq!(get(&bob, "/rooms", 200)["items"], json!([]));
+
+    let direct = post(&ada, "/dms", &json!({"user": bob_id}), 201);
+    assert_eq!((&direct["kind"], &direct["name"]), (&json!("direct"), &json!("The bob")));
+    let same = post(&bob, "/dms", &json!({"user": text(&get(&ada, "/auth/me", 200)["id"])}), 200);
+    assert_eq!((&same["id"], &same["name"]), (&direct["id"], &json!("The ada")));
+    get(&eve, &format!("/rooms/{}", text(&direct["id"])), 404);
+    post(&bob, &format!("/rooms/{}/leave", text(&direct["id"])), &json!({}), 403);
+    assert_eq!(broken(&eve, "/dms", &json!({"user": eve_id})), ["user"]);
+    post(&eve, "/dms", &json!({"user": "999999"}), 404);
+    post(&eve, "/dms", &json!({"user": 1}), 400);
+    post(&anybody(&stack), "/dms", &json!({"user": bob_id}), 401);
+}
+
+#[test]
+fn messages_and_read_positions() {
+    let stack = stack();
+    let ((ada, ada_id), (bob, _), (eve, _)) = (user(&stack, "ada"), user(&stack, "bob"), user(&stack, "eve"));
+    let room = post(&ada, "/rooms", &json!({"name": "lobby", "kind": "public"}), 201);
+    let room = format!("/rooms/{}", text(&room["id"]));
+    post(&bob, &format!("{room}/join"), &json!({}), 200);
+    let messages = format!("{room}/messages");
+    let sent: Vec<Value> =
+        (0..5).map(|n| post(&ada, &messages, &json!({"body": format!("m{n}")}), 201)).collect();
+    assert_eq!(keys(&sent[0]), BTreeSet::from(["id", "ts"]));
+    let id = |n: usize| text(&sent[n]["id"]);
+    let once = post(&ada, &messages, &json!({"body": "once", "nonce": "n", "reply_to": id(0)}), 201);
+    assert_eq!(post(&ada, &messages, &json!({"body": "once", "nonce": "n"}), 201), once);
+
+    for (body, field) in [
+        (json!({"body": ""}), "body"),
+        (json!({"body": "x".repeat(4_097)}), "body"),
+        (json!({"body": "a\u{0}b"}), "body"),
+        (json!({"body": "x", "nonce": ""}), "nonce"),
+        (json!({"body": "x", "nonce": "n".repeat(65)}), "nonce"),
+        (json!({"body": "x", "kind": "system"}), "kind"),
+    ] {
+        assert_eq!(broken(&ada, &messages, &body), [field], "{body}");
+    }
+    post(&ada, &messages, &json!({"body": 1}), 400);
+    post(&ada, &messages, &json!({"body": "x", "reply_to": 5}), 400);
+    post(&eve, &messages, &json!({"body": "x"}), 403);
+    post(&eve, "/rooms/999999/messages", &json!({"body": "x"}), 404);
+    post(&anybody(&stack), &messages, &json!({"body": "x"}), 401);
+
+    let persisted = wait::until(FOLLOWS_MAX, || {
+        let items = get(&bob, &messages, 200)["items"].clone();
+        (items.as_array()?.len() == 6).then_some(items)
+    });
+    let items = persisted.expect("six messages");
+    let bodies = |items: &Value| -> Vec<String> {
+        items.as_array().unwrap().iter().map(|one| text(&one["body"]).to_owned()).collect()
+    };
+    assert_eq!(bodies(&items), ["m0", "m1", "m2", "m3", "m4", "once"]);
+    let expected = BTreeSet::from([
+        "body",
+        "deleted",
+        "edited_at",
+        "from",
+        "id",
+        "kind",
+        "name",
+        "nonce",
+        "reactions",
+        "reply_to",
+        "room",
+        "ts",
+    ]);
+    assert_eq!(keys(&items[5]), expected);
+    assert_eq!((&items[5]["reply_to"], &items[5]["from"]), (&json!(id(0)), &json!(ada_id)));
+    assert_eq!((&items[5]["id"], &items[5]["ts"]), (&once["id"], &once["ts"]));
+    let page = |query: String| bodies(&get(&bob, &format!("{messages}?{query}"), 200)["items"]);
+    assert_eq!(page("limit=2".into()), ["m4", "once"]);
+    assert_eq!(page(format!("before={}&limit=2", id(3))), ["m1", "m2"]);
+    assert_eq!(page(format!("after={}&limit=2", id(3))), ["m4", "once"]);
+    assert_eq!(page(format!("after={}&before={}", id(0), id(3))), ["m1", "m2"]);
+    assert_eq!(page(format!("after={}", text(&once["id"]))), Vec::<String>::new());
+    get(&bob, &format!("{messages}?limit=0"), 422);
+    get(&bob, &format!("{messages}?before=x"), 400);
+    get(&eve, &messages, 403);
+    get(&anybody(&stack), &messages, 401);
+
+    let unread = |rest: &Rest| get(rest, "/rooms", 200)["items"][0]["unread"].as_i64().unwrap();
+    assert_eq!((unread(&ada), unread(&bob)), (0, 6));
+    put(&bob, &format!("{room}/read"), &json!({"id": id(3)}), 204);
+    assert!(wait::until(FOLLOWS_MAX, || (unread(&bob) == 2).then_some(())).is_some());
+    // An older position does not take anything back.
+    put(&bob, &format!("{room}/read"), &json!({"id": id(0)}), 204);
+    put(&bob, &format!("{room}/read"), &json!({"id": once["id"]}), 204);
+    assert!(wait::until(FOLLOWS_MAX, || (unread(&bob) == 0).then_some(())).is_some());
+    assert_eq!(get(&bob, "/rooms", 200)["items"][0]["last"], items[5]["id"]);
+    put(&bob, &format!("{room}/read"), &json!({"id": 5}), 400);
+    put(&eve, &format!("{room}/read"), &json!({"id": id(3)}), 403);
+    put(&anybody(&stack), &format!("{room}/read"), &json!({"id": id(3)}), 401);
+}
+
+#[test]
+fn what_is_not_there_says_so() {
+    let stack = stack();
+    let (ada, _) = user(&stack, "ada");
+    get(&ada, "/nowhere", 404);
+    call(&ada, &Method::DELETE, "/auth/login", None, 405);
+    let url = stack.control(0).url();
+    let raw = |path: &str| {
+        ureq::get(format!("{url}{path}")).config().http_status_as_error(false).build().call().unwrap()
+    };
+    for path in ["/health", "/api/health"] {
+        let mut answer = raw(path);
+        let health: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        let expected = [
+            "batchWriterLeader",
+            "serverId",
+            "services",
+            "status",
+            "streamLag",
+            "timestamp",
+            "uptime",
+            "version",
+        ];
+        assert_eq!(keys(&health), BTreeSet::from(expected));
+        assert_eq!((answer.status().as_u16(), &health["status"]), (200, &json!("healthy")));
+    }
+    assert_eq!(raw("/metrics").status(), 404, "metrics are on the internal port only");
+    let page = raw("/");
+    assert_eq!(
+        (page.status().as_u16(), page.headers()["content-type"].to_str().unwrap()),
+        (200, "text/html; charset=utf-8")
+    );
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"));
+    assert_eq!(raw("/../Cargo.toml").status(), 404);
+}

@@ -16,6 +16,8 @@ const PAGE = 50;
 /** Messages kept for a room that is read at its end. */
 const KEEP = 400;
 const READ_AGAIN_MS = 800;
+/** Rooms whose newest message is fetched for the list. */
+const PREVIEWS = 20;
 const TYPING_EVERY_MS = 3_000;
 const TYPING_LASTS_MS = 5_000;
 const READ_EVERY_MS = 1_000;
@@ -48,7 +50,7 @@ export class Chat extends EventTarget {
 
   async start() {
     this.connection.connect();
-    const refresh = () => document.visibilityState === 'visible' && this.refreshRooms().catch(() => {});
+    const refresh = () => document.visibilityState === 'visible' && this.#refreshQuietly();
     this.#timers.push(setInterval(refresh, ROOMS_EVERY_MS), setInterval(() => this.#forgetTyping(), 1_000));
     document.addEventListener('visibilitychange', refresh);
     this.#stops.push(() => document.removeEventListener('visibilitychange', refresh));
@@ -73,6 +75,34 @@ export class Chat extends EventTarget {
     for (const room of rooms) this.#addRoom(room);
     store.roomsLoaded = true;
     store.changed('rooms');
+    this.#loadPreviews();
+  }
+
+  /** A failure is left to the next time, unless the login has ended. */
+  async #refreshQuietly() {
+    try {
+      await this.refreshRooms();
+    } catch (error) {
+      if (error instanceof HubbubError && error.status === 401) this.#signedOut();
+    }
+  }
+
+  #signedOut() {
+    this.dispatchEvent(new CustomEvent('signed-out'));
+  }
+
+  /** The newest message of each of the busiest rooms, where none was heard yet; one request at a time. */
+  async #loadPreviews() {
+    const { store } = this;
+    for (const state of store.sortedRooms().slice(0, PREVIEWS)) {
+      if (state.preview || state.isPreviewAsked || !state.lastId) continue;
+      state.isPreviewAsked = true;
+      const { items } = await this.api.history(state.room.id, { limit: 1 }).catch(() => ({ items: [] }));
+      const message = items[items.length - 1];
+      if (!message || state.preview) continue;
+      state.preview = previewOf(message);
+      store.changed('rooms', state.room.id);
+    }
   }
 
   /** @param {Room} room */
@@ -134,6 +164,7 @@ export class Chat extends EventTarget {
 
   /** @param {string} id */
   async loadPresence(id) {
+    if (!this.connection.isJoined(id)) return; // asked for when it is
     const { online, count } = await this.connection.presence(id);
     const state = this.store.state(id);
     if (!state) return;
@@ -281,12 +312,11 @@ export class Chat extends EventTarget {
       store.status = status;
       store.changed('status');
       if (status.state === 'closed' && status.reason !== 'closed') {
-        this.dispatchEvent(new CustomEvent('signed-out', { detail: status.reason }));
+        this.#signedOut();
       }
     });
     connection.on('welcome', () => {
-      if (store.roomsLoaded) this.refreshRooms().catch(() => {});
-      if (store.current) this.loadPresence(store.current).catch(() => {});
+      if (store.roomsLoaded) this.#refreshQuietly();
     });
     connection.on('message', (message) => this.#heard(message));
     connection.on('edited', (change) => this.#changed(change.room, (timeline) => timeline.edit(change)));
@@ -301,7 +331,7 @@ export class Chat extends EventTarget {
     connection.on('presence', (event) => this.#presence(event));
     connection.on('joined', ({ room }) => {
       const state = store.state(room);
-      if (state && store.isDirect(state)) this.loadPresence(room).catch(() => {});
+      if (state && (room === store.current || store.isDirect(state))) this.loadPresence(room).catch(() => {});
     });
     connection.on('member', ({ room, user, state }) => {
       if (user === store.me.id && state !== 'joined' && state !== 'role') this.#forget(room);
@@ -309,7 +339,7 @@ export class Chat extends EventTarget {
     });
     connection.on('room', ({ room, state }) => {
       if (state === 'deleted') this.#forget(room);
-      else this.refreshRooms().catch(() => {});
+      else this.#refreshQuietly();
     });
     connection.on('refused', ({ room }) => this.#refused(room));
     connection.on('gap', ({ room }) => {
@@ -343,7 +373,7 @@ export class Chat extends EventTarget {
     if (message.ts >= state.lastTs) {
       state.lastTs = message.ts;
       state.lastId = message.id;
-      state.preview = { name: message.name, from: message.from, body: message.body };
+      state.preview = previewOf(message);
     }
     if (message.from === store.me.id) state.unread = 0;
     else state.unread += 1;
@@ -397,4 +427,9 @@ export class Chat extends EventTarget {
       }
     }
   }
+}
+
+/** @param {Message} message */
+function previewOf({ name, from, body, deleted }) {
+  return { name, from, body: deleted ? 'Message deleted' : body };
 }

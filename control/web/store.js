@@ -18,7 +18,8 @@ import { Timeline, idToTime } from './client.js';
  * @property {number} unread
  * @property {string | null} lastId   of the newest event
  * @property {number} lastTs
- * @property {{ name: string, from: string, body: string } | null} preview
+ * @property {{ name: string, from: string, body: string } | null} preview   the newest message, shortly
+ * @property {boolean} isPreviewAsked
  * @property {Timeline} timeline
  * @property {'none' | 'loading' | 'ready' | 'failed'} history
  * @property {boolean} atStart        whether the oldest message is loaded
@@ -70,6 +71,7 @@ export class Store extends EventTarget {
         lastId,
         lastTs,
         preview: null,
+        isPreviewAsked: false,
         timeline: new Timeline(),
         history: 'none',
         atStart: false,

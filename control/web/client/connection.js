@@ -180,6 +180,11 @@ export class Connection extends EventTarget {
     if (left.length > 0) this.link.write({ op: 'leave', ref: this.#ref(), rooms: left });
   }
 
+  /** Whether events of this room come at the moment. @param {string} room */
+  isJoined(room) {
+    return this.state === 'connected' && this.#subscriptions.isJoined(room);
+  }
+
   #sendJoins() {
     if (this.state !== 'connected') return;
     for (const rooms of this.#subscriptions.takeJoins()) {

@@ -41,6 +41,11 @@ export class Subscriptions {
     return this.#rooms.has(room);
   }
 
+  /** @param {string} room */
+  isJoined(room) {
+    return this.#rooms.get(room)?.phase === 'joined';
+  }
+
   /**
    * Whether messages can be sent there now. A room that nobody wants is open: the server's refusal says more than waiting.
    * @param {string} room

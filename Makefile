@@ -13,7 +13,7 @@ PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 help: ## this list
 	@sed -nE 's/^([a-z]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## install Redis, PostgreSQL, HAProxy and a C compiler, where missing
+setup: ## install Redis, PostgreSQL, HAProxy, Node.js and a C compiler, where missing
 	@.ci/setup
 
 build: setup

@@ -15,7 +15,7 @@ pub const SHARDS: &str = "cluster:shards";
 /// control plane then fills the cache anew.
 pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
 
-/// Sorted set: live gateways by server id, score = last heartbeat in Unix milliseconds.
+/// Sorted set: runs of gateways as `server id#random`, score = last heartbeat in Unix milliseconds.
 pub const GATEWAYS: &str = "gateways";
 
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
@@ -52,7 +52,7 @@ pub fn roles_of(user: UserId) -> String {
     format!("roles:{user}")
 }
 
-/// Sorted set, all scores 0: who is online in a room, as `user/gateway/core`.
+/// Sorted set, all scores 0: who is online in a room, as `user/run of a gateway/core`.
 pub fn presence(room: RoomId) -> String {
     format!("presence:{room}")
 }

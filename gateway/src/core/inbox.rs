@@ -11,6 +11,8 @@ use crate::bus::{Answer, Failure, Inbox, JoinAnswer, Tell};
 use crate::connection::Connection;
 use crate::room::Change;
 
+/// By when a load balancer has noticed that this gateway is leaving.
+const DRAIN_NOTICED_MS: u64 = 2_000;
 /// Over how long the clients of a draining gateway come back to the others.
 const DRAIN_SPREAD_MS: u64 = 5_000;
 
@@ -131,7 +133,7 @@ impl Core {
         let connections: Vec<_> = self.connections.borrow().iter().map(|(_, one)| Rc::clone(one)).collect();
         let count = connections.len().max(1) as u64;
         for (place, connection) in connections.iter().enumerate() {
-            let reconnect_after_ms = DRAIN_SPREAD_MS * place as u64 / count;
+            let reconnect_after_ms = DRAIN_NOTICED_MS + DRAIN_SPREAD_MS * place as u64 / count;
             self.close(connection, CloseCode::Restart, Some((ByeCode::Drain, reconnect_after_ms)));
         }
     }

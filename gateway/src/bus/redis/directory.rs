@@ -53,7 +53,7 @@ impl Directory for RedisBackend {
         online: bool,
     ) -> Result<PresenceOutcome, BusError> {
         let key = keys::presence(room);
-        let entry = format!("{user}/{}/{core}", self.server_id);
+        let entry = format!("{user}/{}/{core}", self.run_id);
         let (moved, of_user, count): (u64, u64, u64) = self
             .run(async |connection: &mut MultiplexedConnection| {
                 // All entries of a user stand between "user/" and "user0", the next character.

@@ -15,6 +15,7 @@ mod streams;
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use hubbub_common::entry::new_origin;
 use hubbub_common::shard::Shards;
 use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, RedisError};
@@ -29,7 +30,8 @@ const RESPONSE_MAX: Duration = Duration::from_secs(2);
 /// See the module's text.
 pub struct RedisBackend {
     client: Client,
-    server_id: String,
+    /// This run of this gateway: presence that an earlier run left behind must not count as ours.
+    run_id: String,
     shards: Shards,
     commands: RefCell<Option<MultiplexedConnection>>,
     reader: RefCell<Option<MultiplexedConnection>>,
@@ -42,7 +44,7 @@ impl RedisBackend {
     fn new(client: Client, shards: Shards, server_id: &str) -> Self {
         Self {
             client,
-            server_id: server_id.to_owned(),
+            run_id: format!("{server_id}#{:08x}", new_origin() >> 32),
             shards,
             commands: RefCell::new(None),
             reader: RefCell::new(None),

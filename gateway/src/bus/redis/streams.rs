@@ -19,6 +19,8 @@ use crate::bus::backend::{AppendError, BusError, READ_WAIT, ReadEntry, Streams};
 const READ_ENTRIES_MAX: usize = 100;
 /// How long a blocking read may be overdue before its connection counts as broken.
 const READ_OVERDUE: Duration = Duration::from_secs(2);
+/// A run of a gateway that was silent for so long is forgotten.
+const GATEWAY_FORGOTTEN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Channels of all shards.
 const CHANNELS: &str = "live:*";
 
@@ -147,12 +149,11 @@ impl Streams for RedisBackend {
 
     async fn heartbeat(&self) -> Result<(), BusError> {
         self.run(async |connection: &mut MultiplexedConnection| {
-            cmd("ZADD")
-                .arg(keys::GATEWAYS)
-                .arg(now_ms())
-                .arg(&self.server_id)
-                .query_async::<i64>(connection)
-                .await
+            let mut pipeline = pipe();
+            pipeline.cmd("ZADD").arg(keys::GATEWAYS).arg(now_ms()).arg(&self.run_id).ignore();
+            let long_gone = now_ms().saturating_sub(GATEWAY_FORGOTTEN_MS);
+            pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::GATEWAYS).arg("-inf").arg(long_gone).ignore();
+            pipeline.query_async::<()>(connection).await
         })
         .await?;
         Ok(())

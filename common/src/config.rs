@@ -140,6 +140,18 @@ impl Shared {
     pub fn trusts(&self, proxy: IpAddr) -> bool {
         self.trusted_proxies.iter().any(|network| network.contains(&proxy.to_canonical()))
     }
+
+    /// The address of a client: that of the peer, or, behind proxies of ours, the last one in `X-Forwarded-For`
+    /// that is no proxy. Each proxy appends whom it talked to, so nothing before that can be believed.
+    pub fn client_address<'a>(&self, peer: IpAddr, forwarded_for: impl Iterator<Item = &'a str>) -> IpAddr {
+        let peer = peer.to_canonical();
+        if !self.trusts(peer) {
+            return peer;
+        }
+        let hops: Vec<_> = forwarded_for.flat_map(|value| value.split(',')).collect();
+        let hops = hops.into_iter().rev().map_while(|hop| hop.trim().parse::<IpAddr>().ok());
+        hops.map(|hop| hop.to_canonical()).find(|hop| !self.trusts(*hop)).unwrap_or(peer)
+    }
 }
 
 /// Which web pages may open a WebSocket or change state with a cookie.
@@ -272,6 +284,23 @@ mod tests {
         for (name, value) in bad {
             assert_eq!(check(name, value).unwrap_err().name, name, "{value}");
         }
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_who_the_client_is() {
+        let own = [names::GATEWAY_LISTEN, names::GATEWAY_ADMIN_LISTEN];
+        let variable = |asked: &str| (asked == "HUBBUB_TRUSTED_PROXIES").then(|| Ok("10.0.0.0/8".to_owned()));
+        let settings = Settings::from_sources(&names::gateway(), |_| None, variable).unwrap();
+        let shared = Shared::check(&settings, &own[0], &own[1]).unwrap();
+        let check = |peer: &str, forwarded: &[&str], client: &str| {
+            let found = shared.client_address(peer.parse().unwrap(), forwarded.iter().copied());
+            assert_eq!(found.to_string(), client, "{peer} {forwarded:?}");
+        };
+        check("192.0.2.1", &["198.51.100.9"], "192.0.2.1");
+        check("10.0.0.1", &[], "10.0.0.1");
+        check("10.0.0.1", &["1.1.1.1, 192.0.2.7"], "192.0.2.7");
+        check("::ffff:10.0.0.1", &["1.1.1.1, 192.0.2.7", "10.0.0.2"], "192.0.2.7");
+        check("10.0.0.1", &["192.0.2.7, garbage"], "10.0.0.1");
     }
 
     #[test]

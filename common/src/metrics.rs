@@ -9,7 +9,7 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-macro_rules! metrics {
+macro_rules! names {
     ($($ident:ident: $name:literal, $help:literal;)*) => {
         $(#[doc = $help] pub const $ident: Metric = Metric { name: $name, help: $help };)*
 
@@ -18,25 +18,20 @@ macro_rules! metrics {
     };
 }
 
-/// Gives name and help of every metric to the function for its kind: counters end in `_total`, histograms in
-/// `_seconds`.
-pub fn describe_with(
-    counter: impl Fn(&'static str, &'static str),
-    histogram: impl Fn(&'static str, &'static str),
-    gauge: impl Fn(&'static str, &'static str),
-) {
+/// Tells the installed recorder what each metric means: counters end in `_total`, histograms in `_seconds`.
+pub fn describe_all() {
     for Metric { name, help } in ALL {
         if name.ends_with("_total") {
-            counter(name, help);
+            metrics::describe_counter!(*name, *help);
         } else if name.ends_with("_seconds") {
-            histogram(name, help);
+            metrics::describe_histogram!(*name, *help);
         } else {
-            gauge(name, help);
+            metrics::describe_gauge!(*name, *help);
         }
     }
 }
 
-metrics! {
+names! {
     CONNECTIONS: "hubbub_gateway_connections", "Open WebSockets, by core.";
     CONNECTIONS_MAX: "hubbub_gateway_connections_max", "Open WebSockets that the process admits.";
     HANDSHAKES: "hubbub_gateway_handshakes_total", "Handshakes by core and status: the HTTP status of the answer.";

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::UnixMs;
 use crate::ids::{RoomId, UserId};
+use crate::protocol::SESSION_COOKIE;
 
 /// Bytes of the HS256 secret outside development, at least (RFC 7518 section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -67,6 +68,18 @@ pub enum TokenError {
 /// Whether a token looks like a JWT rather than an opaque session token: three parts joined by dots.
 pub fn is_jwt(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
+}
+
+/// The token of an `Authorization: Bearer` header.
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The session token in `Cookie` headers.
+pub fn session_cookie<'a>(cookies: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value)
 }
 
 /// Signs tickets with the shared secret.

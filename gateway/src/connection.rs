@@ -204,6 +204,17 @@ impl Core {
         }
     }
 
+    /// Puts a frame of a replay into an outbox.
+    pub(crate) fn push_replay(&self, connection: &Rc<Connection>, frame: Bytes) {
+        if connection.has(Flag::Closing) {
+            self.counters.dropped_closing.add(1);
+            return;
+        }
+        self.counters.deliveries.add(1);
+        connection.outbox.borrow_mut().push_replay(frame);
+        self.mark_dirty(connection);
+    }
+
     /// Puts an event into an outbox.
     pub(crate) fn push_event(&self, connection: &Rc<Connection>, event: &Event<'_>) {
         if let Event::Error { code, .. } = event {

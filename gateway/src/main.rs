@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hubbub_common::clock::Monotonic;
-use hubbub_common::metrics::describe_with;
+use hubbub_common::metrics::describe_all;
 use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
 use hubbub_common::token::Verifier;
 use hubbub_common::{log, settings};
@@ -193,11 +193,7 @@ fn install_metrics() -> Result<PrometheusHandle, String> {
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS_BUCKETS)
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| format!("metrics: {error}"))?;
-    describe_with(
-        |name, help| metrics::describe_counter!(name, help),
-        |name, help| metrics::describe_histogram!(name, help),
-        |name, help| metrics::describe_gauge!(name, help),
-    );
+    describe_all();
     Ok(recorder)
 }
 

@@ -1,7 +1,8 @@
 //! The bounded queue of frames that wait for one socket.
 //!
 //! Frames are shared, so a queue of them costs little; what is bounded is the memory that a slow reader would
-//! keep alive. Bytes count until they are written.
+//! keep alive. Bytes count until they are written; those of a replay do not count at all, because whoever has
+//! only just come is not slow, and the window holds the same bytes anyway.
 
 use std::collections::VecDeque;
 
@@ -15,14 +16,22 @@ pub const BATCH_FRAMES_MAX: usize = 64;
 pub struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: usize,
+    /// Of these, how many belong to a replay. Replays come first, so what is written comes off here first.
+    replay_bytes: usize,
 }
 
 impl Outbox {
-    /// Adds a frame; gives the bytes that wait now.
+    /// Adds a frame; gives the bytes that count as waiting now.
     pub fn push(&mut self, frame: Bytes) -> usize {
         self.bytes += frame.len();
         self.frames.push_back(frame);
-        self.bytes
+        self.bytes - self.replay_bytes
+    }
+
+    /// Adds a frame of a replay.
+    pub fn push_replay(&mut self, frame: Bytes) {
+        self.replay_bytes += frame.len();
+        self.push(frame);
     }
 
     /// The next frames to write, oldest first; they still count as waiting.
@@ -34,6 +43,7 @@ impl Outbox {
     /// frames that went.
     pub fn written(&mut self, mut bytes: usize) -> u64 {
         self.bytes = self.bytes.saturating_sub(bytes);
+        self.replay_bytes = self.replay_bytes.saturating_sub(bytes);
         let mut frames = 0;
         while let Some(front) = self.frames.front_mut() {
             if bytes < front.len() {
@@ -59,12 +69,13 @@ impl Outbox {
         let dropped = self.frames.len().saturating_sub(in_flight);
         self.frames.truncate(in_flight);
         self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.replay_bytes = 0;
         dropped as u64
     }
 
-    /// Bytes that wait.
+    /// Bytes that count as waiting.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes - self.replay_bytes
     }
 
     /// Whether nothing waits.
@@ -104,6 +115,20 @@ mod tests {
             prop_assert_eq!(out, expected);
             prop_assert_eq!((outbox.bytes(), frames_written), (0, frames.len() as u64));
         }
+    }
+
+    #[test]
+    fn a_replay_does_not_count() {
+        let mut outbox = Outbox::default();
+        outbox.push_replay(Bytes::from_static(b"replayed"));
+        outbox.push_replay(Bytes::from_static(b"replayed"));
+        assert_eq!(outbox.push(Bytes::from_static(b"live")), 4);
+        outbox.written(10);
+        assert_eq!(outbox.bytes(), 4);
+        outbox.written(8);
+        assert_eq!((outbox.bytes(), outbox.is_empty()), (2, false));
+        outbox.written(2);
+        assert!(outbox.is_empty());
     }
 
     #[test]

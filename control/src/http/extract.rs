@@ -1,14 +1,14 @@
 //! What handlers take from a request: who asks, from where, and checked bodies, paths and queries.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, USER_AGENT};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, HeaderName, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use hubbub_common::protocol::SESSION_COOKIE;
+use hubbub_common::token;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::auth::{self, Caller, Origin};
 use crate::error::Error;
 
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Items on a page of a list, at most and unless asked otherwise.
 const LIMIT_MAX: i64 = 200;
 const LIMIT: i64 = 50;
@@ -28,9 +29,10 @@ impl FromRequestParts<App> for LoggedIn {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let token = if let Some(token) = bearer(&parts.headers) {
+        let headers = &parts.headers;
+        let token = if let Some(token) = texts(headers, AUTHORIZATION).find_map(token::bearer) {
             token
-        } else if let Some(token) = cookie(&parts.headers) {
+        } else if let Some(token) = token::session_cookie(texts(headers, COOKIE)) {
             if !matches!(parts.method, Method::GET | Method::HEAD) && !has_allowed_origin(&parts.headers, app)
             {
                 return Err(Problem(Error::Forbidden("with a cookie, an allowed Origin is needed")));
@@ -39,19 +41,12 @@ impl FromRequestParts<App> for LoggedIn {
         } else {
             return Err(Problem(Error::Unauthorized("not logged in")));
         };
-        Ok(Self(auth::authenticate(app, &token).await?))
+        Ok(Self(auth::authenticate(app, token).await?))
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-}
-
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value.to_owned())
+fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
 }
 
 fn has_allowed_origin(headers: &HeaderMap, app: &App) -> bool {
@@ -79,13 +74,7 @@ fn client_address(parts: &Parts, app: &App) -> String {
     let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
         return String::new();
     };
-    let peer = peer.ip().to_canonical();
-    let shared = &app.config.shared;
-    let hops = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> =
-        hops.flat_map(|value| value.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
-    let client = hops.into_iter().rev().find(|hop| !shared.trusts(*hop)).filter(|_| shared.trusts(peer));
-    client.unwrap_or(peer).to_string()
+    app.config.shared.client_address(peer.ip(), texts(&parts.headers, FORWARDED_FOR)).to_string()
 }
 
 /// A JSON body.

@@ -103,8 +103,7 @@ impl Core {
         }
         self.push_event(connection, &Event::Joined { reference, rooms: &rooms });
         for frame in replays {
-            self.counters.deliveries.add(1);
-            self.push(connection, frame);
+            self.push_replay(connection, frame);
         }
     }
 

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use hubbub_common::config::{Origins, Shared};
-use hubbub_common::protocol::{SESSION_COOKIE, SUBPROTOCOL, WEBSOCKET_PATH};
+use hubbub_common::protocol::{SUBPROTOCOL, WEBSOCKET_PATH};
+use hubbub_common::token;
 use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, ORIGIN, UPGRADE};
 use hyper::{HeaderMap, Method, Uri};
 
@@ -36,8 +37,8 @@ pub(super) fn check(
         return Err(Refusal::not_found());
     }
     let is_upgrade = method == Method::GET
-        && names(headers, &CONNECTION, "upgrade")
-        && names(headers, &UPGRADE, "websocket")
+        && names(headers, CONNECTION, "upgrade")
+        && names(headers, UPGRADE, "websocket")
         && text(headers, &VERSION) == Some("13");
     if !is_upgrade {
         return Err(Refusal::upgrade_required());
@@ -55,34 +56,19 @@ pub(super) fn check(
     if names_subprotocol && !offers(headers).any(|offer| offer == SUBPROTOCOL) {
         return Err(Refusal::bad_request("Sec-WebSocket-Protocol: expected hubbub.v1.json among the offers"));
     }
-    let token = token(uri, headers).ok_or_else(|| Refusal::unauthorized("no token"))?;
+    let token = first_token(uri, headers).ok_or_else(|| Refusal::unauthorized("no token"))?;
     Ok(Checked { token, names_subprotocol })
 }
 
-/// The address of the client: that of the peer, or what a trusted proxy says.
+/// The address of the client, also behind proxies.
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, settings: &Shared) -> IpAddr {
-    if !settings.trusts(peer) {
-        return peer;
-    }
-    // Each proxy appends whom it talked to: the last one that is no proxy of ours is the client.
-    let hops = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-    let hops: Vec<IpAddr> =
-        hops.flat_map(|value| value.split(',')).map_while(|hop| hop.trim().parse().ok()).collect();
-    hops.into_iter().rev().find(|hop| !settings.trusts(*hop)).unwrap_or(peer)
+    settings.client_address(peer, texts(headers, FORWARDED_FOR))
 }
 
 /// The first token in the protocol's order: header, cookie, query.
-fn token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let bearer = text(headers, &AUTHORIZATION).and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
-    });
-    let cookie = || {
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value.to_owned())
-    };
+fn first_token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let bearer = text(headers, &AUTHORIZATION).and_then(token::bearer).map(str::to_owned);
+    let cookie = || token::session_cookie(texts(headers, COOKIE)).map(str::to_owned);
     let ticket = || {
         let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(name, _)| *name == "ticket").map(|(_, value)| percent_decode(value))
@@ -114,14 +100,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-fn names(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|element| element.trim().eq_ignore_ascii_case(word))
+fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
+}
+
+fn names(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    texts(headers, name)
+        .flat_map(|value| value.split(','))
+        .any(|element| element.trim().eq_ignore_ascii_case(word))
 }
 
 fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let values = headers.get_all(PROTOCOL).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
+    texts(headers, PROTOCOL).flat_map(|value| value.split(',')).map(str::trim)
 }
 
 #[cfg(test)]

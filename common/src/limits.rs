@@ -18,10 +18,10 @@ pub const NAME_BYTES_MAX: usize = 128;
 pub const PRESENCE_USERS_MAX: usize = 1_000;
 /// Members up to which a room gets presence changes pushed.
 pub const PRESENCE_PUSH_MEMBERS_MAX: usize = 500;
-/// Malformed requests within [`BAD_REQUESTS_WINDOW_MS`] that end a connection with 1008.
+/// Malformed requests within [`BAD_REQUESTS_WINDOW_S`] that end a connection with 1008.
 pub const BAD_REQUESTS_MAX: u8 = 10;
 /// See [`BAD_REQUESTS_MAX`].
-pub const BAD_REQUESTS_WINDOW_MS: u64 = 10_000;
+pub const BAD_REQUESTS_WINDOW_S: u32 = 10;
 /// Default of `HUBBUB_FRAME_BYTES_MAX`.
 pub const FRAME_BYTES_MAX: u32 = 65_536;
 /// Default of `HUBBUB_BODY_BYTES_MAX`.

@@ -102,7 +102,7 @@ impl Config {
                 let bytes = within(frame_bytes_max..=1 << 30)(value);
                 bytes.map_err(|error| format!("{error} (the lower bound is HUBBUB_FRAME_BYTES_MAX)"))
             })?,
-            sends_per_second: settings.get(&names::SENDS_PER_SECOND, within(0..=100_000))?,
+            sends_per_second: settings.get(&names::SENDS_PER_SECOND, within(0..=1_000))?,
             connections_max: connections_max.unwrap_or(found),
             connections_max_found: connections_max.is_none(),
             heartbeat: settings.get(&names::HEARTBEAT_SECONDS, seconds(1..=3_600))?,

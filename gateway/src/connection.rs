@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     /// When something last came, in seconds of the core's wheel.
     pub(crate) heard_s: Cell<u32>,
     /// When a closing connection is cut off, in the same seconds.
-    pub(crate) ends_s: Cell<u64>,
+    pub(crate) ends_s: Cell<u32>,
     /// Heartbeats unanswered.
     pub(crate) missed: Cell<u8>,
     /// Frames in the write that is under way.
@@ -102,10 +102,18 @@ impl Connection {
 pub(crate) fn spawn(core: &Rc<Core>, upgraded: Upgraded) {
     let Upgraded { stream, early, identity, address } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
-    let connection = core.attach(Socket::new(stream), identity);
+    let socket = match Socket::new(stream) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(%error, "a socket could not be taken over");
+            return;
+        }
+    };
+    let connection = core.attach(socket, identity);
     let core = Rc::clone(core);
+    // Copied out of hyper's buffer, which would otherwise live as long as the connection.
+    let early = (!early.is_empty()).then(|| early.to_vec().into_boxed_slice());
     monoio::spawn(async move {
-        let early = (!early.is_empty()).then(|| early.to_vec());
         let reading = AssertUnwindSafe(read(&core, &connection, early)).catch_unwind();
         if reading.await.is_err() {
             // A bug of ours must not take the other connections of this core with it.
@@ -115,7 +123,7 @@ pub(crate) fn spawn(core: &Rc<Core>, upgraded: Upgraded) {
     });
 }
 
-async fn read(core: &Rc<Core>, connection: &Rc<Connection>, early: Option<Vec<u8>>) {
+async fn read(core: &Rc<Core>, connection: &Rc<Connection>, early: Option<Box<[u8]>>) {
     let mut inbound = Inbound::default();
     let mut next = match early {
         Some(mut early) => handle(core, connection, &mut inbound, &mut early),

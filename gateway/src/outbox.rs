@@ -15,22 +15,22 @@ pub const BATCH_FRAMES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct Outbox {
     frames: VecDeque<Bytes>,
-    bytes: usize,
+    bytes: u32,
     /// Of these, how many belong to a replay. Replays come first, so what is written comes off here first.
-    replay_bytes: usize,
+    replay_bytes: u32,
 }
 
 impl Outbox {
     /// Adds a frame; gives the bytes that count as waiting now.
     pub fn push(&mut self, frame: Bytes) -> usize {
-        self.bytes += frame.len();
+        self.bytes = self.bytes.saturating_add(count(frame.len()));
         self.frames.push_back(frame);
-        self.bytes - self.replay_bytes
+        self.bytes()
     }
 
     /// Adds a frame of a replay.
     pub fn push_replay(&mut self, frame: Bytes) {
-        self.replay_bytes += frame.len();
+        self.replay_bytes = self.replay_bytes.saturating_add(count(frame.len()));
         self.push(frame);
     }
 
@@ -42,8 +42,8 @@ impl Outbox {
     /// So many bytes were written: whole frames go, the rest of a cut one stays in front. Gives the number of
     /// frames that went.
     pub fn written(&mut self, mut bytes: usize) -> u64 {
-        self.bytes = self.bytes.saturating_sub(bytes);
-        self.replay_bytes = self.replay_bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(count(bytes));
+        self.replay_bytes = self.replay_bytes.saturating_sub(count(bytes));
         let mut frames = 0;
         while let Some(front) = self.frames.front_mut() {
             if bytes < front.len() {
@@ -68,20 +68,25 @@ impl Outbox {
     pub fn clear_behind(&mut self, in_flight: usize) -> u64 {
         let dropped = self.frames.len().saturating_sub(in_flight);
         self.frames.truncate(in_flight);
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
+        self.bytes = count(self.frames.iter().map(Bytes::len).sum());
         self.replay_bytes = 0;
         dropped as u64
     }
 
     /// Bytes that count as waiting.
     pub fn bytes(&self) -> usize {
-        self.bytes - self.replay_bytes
+        self.bytes.saturating_sub(self.replay_bytes) as usize
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
+}
+
+/// The bound of an outbox is far below four gigabytes.
+fn count(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

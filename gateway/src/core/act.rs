@@ -10,7 +10,7 @@ use super::{Core, Pending, Wanted};
 use crate::bus::{Ask, JoinAsk};
 use crate::connection::Connection;
 use crate::room::Change;
-use crate::session::{Grant, Step};
+use crate::session::Step;
 
 /// When a client should try again what the bus could not take.
 pub(super) const UNAVAILABLE_RETRY_MS: u64 = 1_000;
@@ -26,7 +26,13 @@ impl Core {
         let step = {
             let registry = self.registry.borrow();
             let is_joined = |room| registry.is_joined(connection.slot, room);
-            connection.session.borrow_mut().handle(text, uptime_ms, &self.session_limits(), is_joined)
+            connection.session.borrow_mut().handle(
+                connection.id,
+                text,
+                uptime_ms,
+                &self.session_limits(),
+                is_joined,
+            )
         };
         match step {
             Step::Ignore => {}
@@ -42,7 +48,7 @@ impl Core {
             Step::Leave { reference, rooms } => self.leave(connection, reference.as_ref(), &rooms),
             Step::Publish { reference, room, record, nonce } => {
                 self.counters.published.add(1);
-                let user = connection.session.borrow().identity().user;
+                let user = connection.session.borrow().user();
                 let nonce = nonce.map(|nonce| (user, nonce));
                 let shard = self.config.shared.shards.of(room);
                 let pending =
@@ -91,19 +97,16 @@ impl Core {
     ) -> Option<oneshot::Receiver<()>> {
         let (asked, wanted, member) = {
             let session = connection.session.borrow();
-            let identity = session.identity();
-            let denied = |room: RoomId| match &identity.grant {
-                Grant::Any | Grant::Membership => false,
-                Grant::Rooms(rooms) => !rooms.contains(&room),
-            };
-            let wanted: Vec<Wanted> =
-                rooms.iter().map(|join| Wanted { room: join.room, denied: denied(join.room) }).collect();
+            let wanted: Vec<Wanted> = rooms
+                .iter()
+                .map(|join| Wanted { room: join.room, denied: session.token_denies(join.room) })
+                .collect();
             let asked: Vec<JoinAsk> = rooms
                 .iter()
-                .filter(|join| !denied(join.room))
+                .filter(|join| !session.token_denies(join.room))
                 .map(|join| JoinAsk { room: join.room, since: join.since })
                 .collect();
-            (asked, wanted, (identity.grant == Grant::Membership).then_some(identity.user))
+            (asked, wanted, session.membership_decides().then_some(session.user()))
         };
         let (answer, answered) = oneshot::channel();
         let pending = Pending::Joined {
@@ -120,7 +123,7 @@ impl Core {
     }
 
     fn leave(&self, connection: &Rc<Connection>, reference: Option<&Ref>, rooms: &[RoomId]) {
-        let user = connection.session.borrow().identity().user;
+        let user = connection.session.borrow().user();
         for room in rooms {
             let change = self.registry.borrow_mut().leave(connection.slot, *room);
             if change == Change::User {

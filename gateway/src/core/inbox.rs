@@ -121,7 +121,7 @@ impl Core {
         let change = registry.join(connection.slot, room);
         drop(registry);
         if change == Change::User {
-            let user = connection.session.borrow().identity().user;
+            let user = connection.session.borrow().user();
             self.presence_changed(room, user, true);
         }
         Ok(change)

@@ -139,7 +139,7 @@ impl Core {
             let mut connections = self.connections.borrow_mut();
             let slot = connections.vacant_key();
             let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
-            let session = Session::new(id, identity);
+            let session = Session::new(identity);
             let connection = Rc::new(Connection::new(id, slot_number, socket, session));
             connections.insert(Rc::clone(&connection));
             self.status.set_connections(self.id, connections.len());
@@ -154,7 +154,7 @@ impl Core {
             &Event::Welcome {
                 connection: &format!("{id:016x}"),
                 gateway: &self.config.shared.server_id,
-                user: UserRef { id: user, name: &session.identity().name },
+                user: UserRef { id: user, name: session.name() },
                 heartbeat_ms: self.heartbeat_s() * 1_000,
                 resume_window_ms: self.config.shared.resume_window.as_secs() * 1_000,
                 limits: Limits {
@@ -173,7 +173,7 @@ impl Core {
     /// Forgets a client whose connection is over.
     pub(crate) fn detach(&self, connection: &Rc<Connection>) {
         let gone = self.registry.borrow_mut().detach(connection.slot);
-        let user = connection.session.borrow().identity().user;
+        let user = connection.session.borrow().user();
         for room in gone {
             self.presence_changed(room, user, false);
         }
@@ -207,7 +207,8 @@ impl Core {
 
     /// Makes sure that a closing connection ends, whatever the peer does.
     pub(crate) fn end_soon(&self, connection: &Connection) {
-        connection.ends_s.set(self.wheel.borrow().now_s() + END_S);
+        let ends_s = self.wheel.borrow().now_s() + END_S;
+        connection.ends_s.set(u32::try_from(ends_s).unwrap_or(u32::MAX));
         self.schedule(connection, END_S);
     }
 
@@ -237,7 +238,7 @@ impl Core {
         use crate::connection::Flag;
         if connection.has(Flag::Closing) {
             // A heartbeat that was due anyway must not cut off the close frame.
-            if now_s >= connection.ends_s.get() {
+            if now_s >= u64::from(connection.ends_s.get()) {
                 connection.socket.shut_down();
             }
             return;

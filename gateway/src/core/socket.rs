@@ -1,5 +1,8 @@
 //! A connected socket that one task reads while another writes.
 //!
+//! It is held as a Unix stream, whatever it is: monoio's TCP type caches two addresses beside the descriptor, 72
+//! bytes of every connection that nobody reads, and both send and receive by the same operations.
+//!
 //! monoio's stream types want `&mut` for each operation although the operations themselves only need the file
 //! descriptor; this wrapper shares one stream between the two tasks of a connection. Readiness is awaited on
 //! the ring (a `POLL_ADD`, no buffer), then bytes are taken with a plain `recv` that can't block: an idle
@@ -8,34 +11,37 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use std::rc::Rc;
+use std::os::fd::{FromRawFd as _, IntoRawFd as _, OwnedFd};
 
 use bytes::Bytes;
 use monoio::buf::IoVecBuf;
 use monoio::io::AsyncWriteRent as _;
-use monoio::net::TcpStream;
+use monoio::net::{TcpStream, UnixStream};
 use rustix::net::{RecvFlags, Shutdown};
 
-/// See the module's text. Clones share the stream.
-#[derive(Debug, Clone)]
-pub(crate) struct Socket(Rc<UnsafeCell<TcpStream>>);
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Socket(UnsafeCell<UnixStream>);
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream) -> Self {
-        Self(Rc::new(UnsafeCell::new(stream)))
+    #[expect(unsafe_code, reason = "passes a descriptor from one owner to another")]
+    pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
+        // SAFETY: `into_raw_fd` gives up the descriptor, so this is its only owner.
+        let owned = unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) };
+        Ok(Self(UnsafeCell::new(UnixStream::from_std(owned.into())?)))
     }
 
     #[expect(unsafe_code, reason = "shares a stream between two tasks of one thread")]
-    fn stream(&self) -> &TcpStream {
-        // SAFETY: the cell lives on one thread, and the only mutable reference to the stream is made in
+    fn stream(&self) -> &UnixStream {
+        // SAFETY: the cell is not `Sync`, so it stays on one thread, and the only mutable reference to the stream is made in
         // `stream_mut`, whose users touch nothing but the shared file descriptor inside it.
         unsafe { &*self.0.get() }
     }
 
     #[expect(unsafe_code, clippy::mut_from_ref, reason = "shares a stream between two tasks of one thread")]
-    fn stream_mut(&self) -> &mut TcpStream {
+    fn stream_mut(&self) -> &mut UnixStream {
         // SAFETY: as monoio's own `OwnedWriteHalf`: `write` and `writev` clone the file descriptor into the
-        // operation and change nothing in the stream, and one thread owns every clone of this cell.
+        // operation and change nothing in the stream, and the cell stays on one thread.
         unsafe { &mut *self.0.get() }
     }
 

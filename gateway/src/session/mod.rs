@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use hubbub_common::clock::UnixMs;
 use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
-use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_MS, NAME_BYTES_MAX};
+use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_S, NAME_BYTES_MAX};
 use hubbub_common::protocol::{CloseCode, Command, ErrorCode, Join, Ref, Refusal, Send};
 
 pub use grant::{Grant, Identity};
@@ -88,59 +88,104 @@ pub enum Step {
     },
 }
 
-/// See the module's text.
+/// See the module's text. There are millions of these: what few have stands behind one pointer.
 #[derive(Debug)]
 pub struct Session {
-    connection: u64,
-    identity: Identity,
+    user: UserId,
+    name: Box<str>,
+    rare: Option<Box<Rare>>,
     sends: Rate,
     ephemerals: Rate,
+    /// Unix seconds; 0 for never.
+    expires_at_s: u32,
+    bad_requests_since_s: u32,
     bad_requests: u8,
-    bad_requests_since_ms: u64,
-    /// Rooms in which the user may not send; rarely any.
+    membership_decides: bool,
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// The rooms that the token names.
+    rooms: Option<Box<[RoomId]>>,
+    /// Rooms in which the user may not send.
     muted: Vec<RoomId>,
 }
 
 impl Session {
-    /// Of a client that has just connected. `connection` is unique among all gateways.
-    pub fn new(connection: u64, identity: Identity) -> Self {
+    /// Of a client that has just connected.
+    pub fn new(identity: Identity) -> Self {
+        let (membership_decides, rooms) = match identity.grant {
+            Grant::Any => (false, None),
+            Grant::Membership => (true, None),
+            Grant::Rooms(rooms) => (false, Some(rooms)),
+        };
+        let expires_at_s =
+            identity.expires_at_ms.map(|at_ms| u32::try_from(at_ms.div_ceil(1_000)).unwrap_or(0));
         Self {
-            connection,
-            identity,
+            user: identity.user,
+            name: identity.name,
+            rare: rooms.map(|rooms| Box::new(Rare { rooms: Some(rooms), muted: Vec::new() })),
             sends: Rate::default(),
             ephemerals: Rate::default(),
+            expires_at_s: expires_at_s.unwrap_or(0),
+            bad_requests_since_s: 0,
             bad_requests: 0,
-            bad_requests_since_ms: 0,
-            muted: Vec::new(),
+            membership_decides,
         }
     }
 
     /// Whose.
-    pub fn identity(&self) -> &Identity {
-        &self.identity
+    pub fn user(&self) -> UserId {
+        self.user
+    }
+
+    /// The name to show.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the user's membership, rather than the token, says which rooms may be joined.
+    pub fn membership_decides(&self) -> bool {
+        self.membership_decides
+    }
+
+    /// Whether the token itself rules a room out.
+    pub fn token_denies(&self, room: RoomId) -> bool {
+        self.rare.as_ref().and_then(|rare| rare.rooms.as_ref()).is_some_and(|rooms| !rooms.contains(&room))
     }
 
     /// Notes whether the user may send to a room that was joined.
     pub fn set_muted(&mut self, room: RoomId, muted: bool) {
-        self.muted.retain(|other| *other != room);
-        if muted {
-            self.muted.push(room);
+        if let Some(rare) = &mut self.rare {
+            rare.muted.retain(|other| *other != room);
         }
+        if muted {
+            self.rare.get_or_insert_default().muted.push(room);
+        }
+    }
+
+    fn is_muted(&self, room: RoomId) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.muted.contains(&room))
     }
 
     /// Whether the token's time is over.
     pub fn has_expired(&self, now_ms: UnixMs) -> bool {
-        self.identity.expires_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
+        self.expires_at_s != 0 && u64::from(self.expires_at_s) * 1_000 <= now_ms
     }
 
     /// Seconds until the token's time is over, rounded up.
     pub fn expires_in_s(&self, now_ms: UnixMs) -> u64 {
-        self.identity.expires_at_ms.map_or(u64::MAX, |at_ms| at_ms.saturating_sub(now_ms).div_ceil(1_000))
+        match self.expires_at_s {
+            0 => u64::MAX,
+            at_s => (u64::from(at_s) * 1_000).saturating_sub(now_ms).div_ceil(1_000),
+        }
     }
 
-    /// Handles one text message. `uptime_ms` is a clock that never goes back.
+    /// Handles one text message on the connection with this id. `uptime_ms` is a clock that never goes back.
     pub fn handle(
         &mut self,
+        connection: u64,
         text: &str,
         uptime_ms: u64,
         limits: &SessionLimits,
@@ -162,10 +207,10 @@ impl Session {
                 Ok(Step::Ignore)
             }
             Command::Typing { room } => {
-                Ok(Step::Say { room, record: Record::Typing { room, from: self.identity.user }.encode() })
+                Ok(Step::Say { room, record: Record::Typing { room, from: self.user }.encode() })
             }
             Command::Read { room, id } => {
-                let (from, connection) = (self.identity.user, self.connection);
+                let from = self.user;
                 Ok(Step::PublishRead {
                     room,
                     record: Record::Read { room, from, msg: id, connection }.encode(),
@@ -197,7 +242,7 @@ impl Session {
             let message = format!("body: longer than {} bytes", limits.body_bytes_max);
             return Err(Refusal::new(reference, ErrorCode::TooLarge, message));
         }
-        if self.muted.contains(&send.room) {
+        if self.is_muted(send.room) {
             return Err(Refusal::new(reference, ErrorCode::Forbidden, "you may not send to this room"));
         }
         if let Err(retry_after_ms) = self.sends.take(limits.sends_per_second, uptime_ms) {
@@ -208,8 +253,8 @@ impl Session {
         }
         let record = Record::Message {
             room: send.room,
-            from: self.identity.user,
-            name: Cow::Borrowed(&self.identity.name),
+            from: self.user,
+            name: Cow::Borrowed(&self.name),
             kind: send.kind,
             body: Cow::Borrowed(&send.body),
             nonce: send.nonce.as_deref().map(Cow::Borrowed),
@@ -227,11 +272,12 @@ impl Session {
         if !refusal.code.is_malformed() {
             return Step::Refuse(refusal);
         }
-        if uptime_ms.saturating_sub(self.bad_requests_since_ms) > BAD_REQUESTS_WINDOW_MS {
+        let uptime_s = u32::try_from(uptime_ms / 1_000).unwrap_or(u32::MAX);
+        if uptime_s.saturating_sub(self.bad_requests_since_s) > BAD_REQUESTS_WINDOW_S {
             self.bad_requests = 0;
         }
         if self.bad_requests == 0 {
-            self.bad_requests_since_ms = uptime_ms;
+            self.bad_requests_since_s = uptime_s;
         }
         self.bad_requests += 1;
         if self.bad_requests < BAD_REQUESTS_MAX {

@@ -6,7 +6,7 @@ fn session() -> Session {
     let user = UserId::new(7).unwrap();
     let identity =
         Identity { user, name: "ada".into(), grant: Grant::Any, expires_at_ms: None, login_session: None };
-    Session::new(99, identity)
+    Session::new(identity)
 }
 
 fn room(n: u64) -> RoomId {
@@ -25,6 +25,7 @@ fn refusal(step: Step) -> Refusal {
 #[test]
 fn a_send_becomes_a_record() {
     let step = session().handle(
+        99,
         r#"{"op":"send","ref":1,"room":"1","body":"hi","nonce":"n"}"#,
         0,
         &LIMITS,
@@ -47,7 +48,7 @@ fn a_send_becomes_a_record() {
 fn each_rule_has_its_error() {
     let mut session = session();
     let mut check = |text: &str, code: ErrorCode| {
-        assert_eq!(refusal(session.handle(text, 0, &LIMITS, is_joined)).code, code, "{text}");
+        assert_eq!(refusal(session.handle(99, text, 0, &LIMITS, is_joined)).code, code, "{text}");
     };
     check(r#"{"op":"send","room":"2","body":"hi"}"#, ErrorCode::NotJoined);
     check(r#"{"op":"typing","room":"2"}"#, ErrorCode::NotJoined);
@@ -56,12 +57,12 @@ fn each_rule_has_its_error() {
     check(r#"{"op":"send","room":"1","body":"longer than ten"}"#, ErrorCode::TooLarge);
     session.set_muted(room(1), true);
     let send = r#"{"op":"send","room":"1","body":"hi"}"#;
-    assert_eq!(refusal(session.handle(send, 0, &LIMITS, is_joined)).code, ErrorCode::Forbidden);
+    assert_eq!(refusal(session.handle(99, send, 0, &LIMITS, is_joined)).code, ErrorCode::Forbidden);
     session.set_muted(room(1), false);
     for _ in 0..4 {
-        assert!(matches!(session.handle(send, 0, &LIMITS, is_joined), Step::Publish { .. }));
+        assert!(matches!(session.handle(99, send, 0, &LIMITS, is_joined), Step::Publish { .. }));
     }
-    let refused = refusal(session.handle(send, 0, &LIMITS, is_joined));
+    let refused = refusal(session.handle(99, send, 0, &LIMITS, is_joined));
     assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(500)));
 }
 
@@ -69,20 +70,20 @@ fn each_rule_has_its_error() {
 fn ten_bad_requests_in_ten_seconds_close() {
     let mut session = session();
     for n in 0..9 {
-        assert_eq!(refusal(session.handle("no", n, &LIMITS, is_joined)).code, ErrorCode::BadJson);
+        assert_eq!(refusal(session.handle(99, "no", n, &LIMITS, is_joined)).code, ErrorCode::BadJson);
     }
     // Eleven seconds later the count begins anew.
     for n in 0..9 {
-        refusal(session.handle("{}", 11_000 + n, &LIMITS, is_joined));
+        refusal(session.handle(99, "{}", 11_000 + n, &LIMITS, is_joined));
     }
-    let last = session.handle(r#"{"op":"x"}"#, 12_000, &LIMITS, is_joined);
+    let last = session.handle(99, r#"{"op":"x"}"#, 12_000, &LIMITS, is_joined);
     assert!(matches!(last, Step::RefuseAndClose(_, CloseCode::Policy)), "{last:?}");
 }
 
 #[test]
 fn typing_is_rationed_in_silence() {
     let mut session = session();
-    let mut say = || session.handle(r#"{"op":"typing","room":"1"}"#, 0, &LIMITS, is_joined);
+    let mut say = || session.handle(99, r#"{"op":"typing","room":"1"}"#, 0, &LIMITS, is_joined);
     let said = (0..100).filter(|_| matches!(say(), Step::Say { .. })).count();
     assert_eq!(said, 20);
     assert_eq!(say(), Step::Ignore);
@@ -94,4 +95,10 @@ fn names_are_cut_at_a_character() {
     assert_eq!(&*name_to_show(None, user), "7");
     assert_eq!(&*name_to_show(Some("  ".into()), user), "7");
     assert_eq!(name_to_show(Some("é".repeat(100)), user).len(), 128);
+}
+
+/// A byte here is a megabyte for every million clients.
+#[test]
+fn a_session_is_small() {
+    assert!(size_of::<Session>() <= 56, "{}", size_of::<Session>());
 }

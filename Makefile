@@ -13,10 +13,11 @@ PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 help: ## this list
 	@sed -nE 's/^([a-z]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-setup: ## install Redis, PostgreSQL, HAProxy, Node.js and a C compiler, where missing
-	@.ci/setup
+setup: ## install Redis, PostgreSQL, HAProxy, a C compiler and (for tests) Node.js, where missing
+	@.ci/setup test
 
-build: setup
+build:
+	@.ci/setup
 	cargo build --workspace --bins --profile $(PROFILE)
 
 run: build ## start a whole private Hubbub on http://127.0.0.1:8080 (HUBBUB_DEV_PORT); Ctrl-C stops it

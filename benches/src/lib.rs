@@ -1,8 +1,9 @@
 //! Everything that drives Hubbub from outside.
 //!
-//! [`stack`] starts a private whole system, [`dev`] is the program `hubbub-dev` on top of it, [`rest`] talks to
+//! [`stack`] starts a private whole system, [`dev`] is the program `hubbub-dev` on top of it, [`load`] measures, [`rest`] talks to
 //! the control plane as any client would. Nothing here is linked into the gateway or the control plane.
 
 pub mod dev;
+pub mod load;
 pub mod rest;
 pub mod stack;

@@ -10,6 +10,7 @@ mod client;
 mod dev;
 mod gateway_alone;
 mod haproxy;
+mod load;
 mod missing_servers;
 mod persister;
 mod rest;

@@ -88,7 +88,8 @@ impl Config {
                 Err(format!("expected at most {found}: the open-file limit is {files} (raise LimitNOFILE)"))
             }
         })?;
-        let frame_bytes_max = shared.frame_bytes_max as usize;
+        // The largest event that there can be: a body of which JSON escapes every byte.
+        let event_bytes_max = 6 * shared.body_bytes_max as usize + 1_024;
         Ok(Self {
             cpus: settings.optional(&names::CORES, |value| cpus(value, &allowed))?.unwrap_or(allowed),
             redis_bus,
@@ -99,8 +100,8 @@ impl Config {
             })?,
             resume_bytes_max: settings.get(&names::RESUME_BYTES_MAX, within(0..=1 << 40))?,
             outbox_bytes_max: settings.get(&names::OUTBOX_BYTES_MAX, |value| {
-                let bytes = within(frame_bytes_max..=1 << 30)(value);
-                bytes.map_err(|error| format!("{error} (the lower bound is HUBBUB_FRAME_BYTES_MAX)"))
+                let bytes = within(event_bytes_max..=1 << 30)(value);
+                bytes.map_err(|error| format!("{error} (the lower bound follows from HUBBUB_BODY_BYTES_MAX)"))
             })?,
             sends_per_second: settings.get(&names::SENDS_PER_SECOND, within(0..=1_000))?,
             connections_max: connections_max.unwrap_or(found),

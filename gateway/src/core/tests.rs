@@ -142,7 +142,10 @@ fn requests_without_a_websocket_get_a_status() {
     let problem = "content-type: application/problem+json";
     check("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &["http/1.1 404", problem, "\"code\":\"not_found\""]);
     check("GET /ws HTTP/1.1\r\nHost: h\r\n\r\n", &["http/1.1 426", problem, "sec-websocket-version: 13"]);
-    check(&format!("GET /ws HTTP/1.1\r\n{UPGRADE}\r\n"), &["http/1.1 401", problem]);
+    check(
+        &format!("GET /ws HTTP/1.1\r\n{UPGRADE}\r\n"),
+        &["http/1.1 401", problem, "\"code\":\"unauthorized\""],
+    );
     check(&format!("GET /ws?ticket=a.b.c HTTP/1.1\r\n{UPGRADE}\r\n"), &["http/1.1 401", problem]);
     check(&format!("GET /ws?ticket=opaque HTTP/1.1\r\n{UPGRADE}\r\n"), &["http/1.1 401", problem]);
     let origin = format!("GET /ws HTTP/1.1\r\n{UPGRADE}Origin: https://evil.example\r\n\r\n");

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hubbub_common::protocol::ErrorCode;
 use hyper::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use hyper::http::HeaderValue;
 use hyper::{Response, StatusCode};
@@ -11,41 +10,41 @@ use hyper::{Response, StatusCode};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: u16,
-    pub(super) code: ErrorCode,
+    pub(super) code: &'static str,
     pub(super) detail: String,
     pub(super) header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
-    fn new(status: u16, code: ErrorCode, detail: &str) -> Self {
+    fn new(status: u16, code: &'static str, detail: &str) -> Self {
         Self { status, code, detail: detail.to_owned(), header: None }
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(404, ErrorCode::NotFound, "no such path: WebSockets are at /ws")
+        Self::new(404, "not_found", "no such path: WebSockets are at /ws")
     }
 
     pub(super) fn upgrade_required() -> Self {
         let header = (HeaderName::from_static("sec-websocket-version"), HeaderValue::from_static("13"));
         let detail = "expected a WebSocket upgrade, version 13";
-        Self { header: Some(header), ..Self::new(426, ErrorCode::BadRequest, detail) }
+        Self { header: Some(header), ..Self::new(426, "bad_request", detail) }
     }
 
     pub(super) fn bad_request(detail: &str) -> Self {
-        Self::new(400, ErrorCode::BadRequest, detail)
+        Self::new(400, "bad_request", detail)
     }
 
     pub(super) fn forbidden_origin() -> Self {
-        Self::new(403, ErrorCode::Forbidden, "this Origin is not allowed (HUBBUB_ALLOWED_ORIGINS)")
+        Self::new(403, "forbidden", "this Origin is not allowed (HUBBUB_ALLOWED_ORIGINS)")
     }
 
     pub(super) fn unauthorized(detail: &str) -> Self {
-        Self::new(401, ErrorCode::Forbidden, detail)
+        Self::new(401, "unauthorized", detail)
     }
 
     pub(super) fn unavailable(detail: &str, retry_after_s: u32) -> Self {
         let header = (RETRY_AFTER, HeaderValue::from(retry_after_s));
-        Self { header: Some(header), ..Self::new(503, ErrorCode::Unavailable, detail) }
+        Self { header: Some(header), ..Self::new(503, "unavailable", detail) }
     }
 
     pub(super) fn response(self) -> Response<Full<Bytes>> {

@@ -1,9 +1,11 @@
 //! A WebSocket client after the protocol page, over tokio-tungstenite: another codec than the gateway's.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use hubbub_benches::stack::Stack;
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -14,6 +16,19 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// How long an expected event may take: long, because it ends tests that fail, not tests that pass.
 pub(crate) const EVENT_MAX: Duration = Duration::from_secs(30);
+
+/// A token as another application's backend would mint it.
+pub(crate) fn mint(stack: &Stack, user: u64, rooms: &Value) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a token ends at a time of the real clock")]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let claims = json!({
+        "sub": user.to_string(),
+        "name": format!("user {user}"),
+        "rooms": rooms,
+        "exp": (now + Duration::from_mins(30)).as_secs(),
+    });
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(stack.jwt_secret().as_bytes())).unwrap()
+}
 
 /// How a client proves who it is.
 #[derive(Debug, Clone)]

@@ -1,30 +1,14 @@
 //! A gateway with the memory bus is a whole chat server of its own.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
 use hubbub_benches::stack::Stack;
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use crate::client::{Client, Jar, Proof};
+use crate::client::{Client, Jar, Proof, mint};
 
 fn gateway() -> Stack {
     let builder = Stack::builder().without_redis().without_haproxy().gateways(1);
     block_in_place(|| builder.env("HUBBUB_SENDS_PER_SECOND", "0").start().unwrap())
-}
-
-/// A token as another application's backend would mint it.
-fn mint(stack: &Stack, user: u64, rooms: &serde_json::Value) -> String {
-    #[expect(clippy::disallowed_methods, reason = "a token ends at a time of the real clock")]
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let claims = json!({
-        "sub": user.to_string(),
-        "name": format!("user {user}"),
-        "rooms": rooms,
-        "exp": (now + Duration::from_mins(1)).as_secs(),
-    });
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(stack.jwt_secret().as_bytes())).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

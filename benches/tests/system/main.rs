@@ -13,6 +13,7 @@ mod haproxy;
 mod load;
 mod missing_servers;
 mod persister;
+mod redis_dies;
 mod rest;
 mod settings;
 mod stack;

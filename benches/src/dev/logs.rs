@@ -1,12 +1,14 @@
 //! The logs of all parts in one, each line with its part's name in front.
 //!
-//! Parts write to files; this follows the files, so that a slow terminal never holds up a part.
+//! Parts write to files; this follows the files, so that a slow reader never holds up a part.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{IsTerminal as _, Read as _, Write};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::printer::Printer;
 
 /// ANSI colours that can be read on dark and on light.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
@@ -19,8 +21,14 @@ const OURSELVES: &str = "hubbub-dev";
 #[derive(Debug)]
 pub(super) struct Logs {
     folder: PathBuf,
-    files: Mutex<BTreeMap<String, Follow>>,
     colour: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    files: BTreeMap<String, Follow>,
+    printer: Printer,
 }
 
 #[derive(Debug)]
@@ -39,20 +47,35 @@ impl Logs {
         }
         #[expect(clippy::disallowed_methods, reason = "NO_COLOR is everybody's, not a setting of ours")]
         let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = std::io::stdout().is_terminal() && !no_colour;
-        Ok(Self { folder, files: Mutex::default(), colour })
+        let printer = Printer::new();
+        let colour = printer.is_terminal() && !no_colour;
+        Ok(Self { folder, colour, state: Mutex::new(State { files: BTreeMap::new(), printer }) })
     }
 
     /// A line of our own.
     pub(super) fn say(&self, text: &str) {
         let mut out = Vec::new();
         text.lines().for_each(|line| self.put(&mut out, OURSELVES, line.as_bytes()));
-        print(&out);
+        self.state().printer.print(&out);
+    }
+
+    /// A line for scripts, without a name in front.
+    pub(super) fn announce(&self, line: &str) {
+        self.state().printer.print(format!("{line}\n").as_bytes());
+    }
+
+    /// Whether the terminal was closed.
+    pub(super) fn has_hung_up(&self) -> bool {
+        self.state().printer.has_hung_up()
     }
 
     /// Shows what has been written since the last time.
     pub(super) fn follow(&self) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
+        let State { files, printer } = &mut *state;
+        if !printer.has_room() {
+            return;
+        }
         for path in fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
             let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
             if !files.contains_key(name)
@@ -62,12 +85,16 @@ impl Logs {
             }
         }
         let mut out = Vec::new();
-        for (name, follow) in &mut *files {
+        for (name, follow) in files {
             for line in follow.lines() {
                 self.put(&mut out, name, &line);
             }
         }
-        print(&out);
+        printer.print(&out);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn put(&self, out: &mut Vec<u8>, name: &str, line: &[u8]) {
@@ -95,14 +122,10 @@ impl Follow {
     }
 }
 
-/// Whoever reads may have gone; the system runs all the same.
-fn print(out: &[u8]) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(out).and_then(|()| stdout.flush());
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]

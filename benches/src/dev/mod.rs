@@ -7,12 +7,12 @@
 mod config;
 mod lock;
 mod logs;
+mod printer;
 mod record;
 mod seed;
 mod supervise;
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -91,7 +91,8 @@ async fn serve(config: Config, record: &Record) -> Result<(), String> {
         Err(error) => logs.say(&format!("no demo users and room: {error}")),
     }
     record.write(&stack)?;
-    announce(stack.public_url());
+    // This very line is what scripts wait for.
+    logs.announce(&format!("hubbub is ready at {}", stack.public_url()));
     let mut supervisor = Supervisor::default();
     loop {
         tokio::select! {
@@ -99,6 +100,9 @@ async fn serve(config: Config, record: &Record) -> Result<(), String> {
             _ = look.tick() => {}
         }
         logs.follow();
+        if logs.has_hung_up() {
+            break;
+        }
         if supervisor.look_after(&stack, &logs) {
             record.write(&stack)?;
         }
@@ -120,12 +124,6 @@ async fn stop_all(stack: Stack, logs: &Logs) -> Result<(), String> {
     stopped.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
     logs.say("stopped");
     Ok(())
-}
-
-/// This very line is what scripts wait for.
-fn announce(url: &str) {
-    // Whoever reads it may have gone; the system runs all the same.
-    let _ = writeln!(std::io::stdout().lock(), "hubbub is ready at {url}");
 }
 
 fn check_port(port: u16) -> Result<(), String> {

@@ -11,6 +11,7 @@ use hubbub_benches::stack::{procfs, sibling, spawn, wait};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use ureq::http::Method;
 
 use crate::stack::assert_nobody_lives_in;
 
@@ -156,6 +157,26 @@ fn killing_it_leaves_no_process() {
     assert_nobody_lives_in(dev.folder.path());
     // And the next start is none the worse.
     Dev::start(dev.folder).stop();
+}
+
+#[test]
+fn a_reader_that_does_not_read_holds_up_nothing() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), Lease::any().unwrap());
+    let mut command = command(folder.path(), &port);
+    command.env("HUBBUB_LOG", "debug").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = spawn(command).unwrap();
+    let record = folder.path().join("stack.json");
+    assert!(wait::until(READY_MAX, || record.exists().then_some(())).is_some());
+    // More lines of log than the pipe and the queue before it hold.
+    let rest = Rest::new(&format!("http://{}", port.address()));
+    let log = folder.path().join("logs/control-1.log");
+    while fs::metadata(&log).unwrap().len() < 512 * 1024 {
+        let answer = rest.call(Method::GET, &format!("/users/{}", "9".repeat(500)), None);
+        assert!(answer.is_ok_and(|answer| answer.status >= 400));
+    }
+    procfs::signal(child.id(), Signal::TERM);
+    assert!(wait::until(READY_MAX, || child.try_wait().unwrap()).is_some_and(|status| status.success()));
+    assert_nobody_lives_in(folder.path());
 }
 
 #[test]

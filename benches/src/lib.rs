@@ -1,8 +1,10 @@
 //! Everything that drives Hubbub from outside.
 //!
-//! [`stack`] starts a private whole system, [`dev`] is the program `hubbub-dev` on top of it, [`load`] measures, [`rest`] talks to
-//! the control plane as any client would. Nothing here is linked into the gateway or the control plane.
+//! [`stack`] starts a private whole system, [`dev`] is the program `hubbub-dev` on top of it, [`load`] measures,
+//! [`mod@bench`] measures everything there is to compare and writes the report, [`rest`] talks to the control plane as any
+//! client would. Nothing here is linked into the gateway or the control plane.
 
+pub mod bench;
 pub mod dev;
 pub mod load;
 pub mod rest;

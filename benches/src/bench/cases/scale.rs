@@ -1,0 +1,41 @@
+//! How large everything is.
+
+/// See the module.
+pub(super) struct Scale {
+    /// How long each fan-out is measured.
+    pub(super) seconds: usize,
+    pub(super) idle_connections: &'static [usize],
+    pub(super) one_room: usize,
+    pub(super) many_rooms: usize,
+    pub(super) latency_rooms: usize,
+    pub(super) storm: usize,
+    pub(super) growth_gateways: &'static [usize],
+    pub(super) growth_rooms: &'static [usize],
+    pub(super) room_sizes: &'static [usize],
+}
+
+/// What the report is made of.
+pub(super) const FULL: Scale = Scale {
+    seconds: 10,
+    idle_connections: &[5_000, 10_000, 19_000],
+    one_room: 1_000,
+    many_rooms: 1_000,
+    latency_rooms: 100,
+    storm: 10_000,
+    growth_gateways: &[1, 4, 16],
+    growth_rooms: &[10, 100, 1_000, 10_000, 100_000],
+    room_sizes: &[10, 100, 1_000, 5_000],
+};
+
+/// To see whether everything works; the numbers are for nobody.
+pub(super) const QUICK: Scale = Scale {
+    seconds: 2,
+    idle_connections: &[200, 500, 1_000],
+    one_room: 100,
+    many_rooms: 50,
+    latency_rooms: 50,
+    storm: 500,
+    growth_gateways: &[1, 2],
+    growth_rooms: &[10, 100],
+    room_sizes: &[10, 100],
+};

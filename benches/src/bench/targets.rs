@@ -1,0 +1,168 @@
+//! What is aimed at.
+
+use super::figure::{Figure, short};
+
+/// Differences below this are noise, so growth below it is none.
+const FLAT_TIMES: f64 = 1.15;
+/// How much more than the bare system calls a delivery may cost.
+const OVER_FLOOR_TIMES: f64 = 1.15;
+/// The server that has targets.
+pub(super) const HUBBUB: &str = "hubbub";
+
+const USER_BYTES: &str = "/user_bytes_per_connection";
+const PER_DELIVERY: &str = "/cpu_us_per_delivery";
+const PER_MESSAGE: &str = "/cpu_us_per_message";
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) what: &'static str,
+    /// Where it is measured.
+    pub(super) case: &'static str,
+    pub(super) variant: &'static str,
+    pub(super) figure: Figure,
+    pub(super) limit: Limit,
+}
+
+/// What the gateway's figure has to keep to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Limit {
+    /// This much at most.
+    AtMost(f64),
+    /// This much at least.
+    AtLeast(f64),
+    /// So many times another figure of the same run at most.
+    Times(f64, Versus),
+}
+
+/// The other figure of a [`Limit::Times`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Versus {
+    pub(super) server: &'static str,
+    pub(super) variant: &'static str,
+    pub(super) pointer: &'static str,
+    /// How it is called.
+    pub(super) name: &'static str,
+}
+
+/// All of them.
+pub(super) fn targets() -> Vec<Target> {
+    let target = |what, case, (pointer, title, unit), limit| Target {
+        what,
+        case,
+        variant: "",
+        figure: Figure::new(pointer, title, unit),
+        limit,
+    };
+    let delivery = (PER_DELIVERY, "CPU per delivery", "µs");
+    let floor = Versus { server: "floor-uring", variant: "", pointer: PER_DELIVERY, name: "floor-uring" };
+    let own = |variant, pointer, name| Versus { server: HUBBUB, variant, pointer, name };
+    let steps = ("/steps/2/bytes_per_connection", "bytes", "B");
+    let five_to_ten = own("", "/steps/1/bytes_per_connection", "that from 5,000 to 10,000");
+    let single = own("1 process", USER_BYTES, "that of one process");
+    let fewer = own("1,000 rooms", PER_MESSAGE, "that with 1,000 rooms");
+    vec![
+        target("user memory of an idle connection", "idle", (USER_BYTES, "", "B"), Limit::AtMost(480.0)),
+        target(
+            "kernel memory of a connection (uWebSockets: 8.4–9.8 kB)",
+            "idle",
+            ("/kernel_bytes_per_connection", "", "B"),
+            Limit::AtMost(9_800.0),
+        ),
+        target(
+            "CPU for 1,000 handshakes, token checked and room joined",
+            "idle",
+            ("/cpu_s_per_1000_handshakes", "", "s"),
+            Limit::AtMost(0.045),
+        ),
+        target(
+            "CPU per delivery, one room, light load",
+            "light",
+            delivery,
+            Limit::Times(OVER_FLOOR_TIMES, floor),
+        ),
+        target("the same, one message at a time", "window-1", delivery, Limit::AtMost(3.8)),
+        target("the same, four messages under way", "window-4", delivery, Limit::AtMost(1.5)),
+        target("the same, many small rooms", "many-rooms", delivery, Limit::AtMost(6.8)),
+        target("the same, many small rooms, saturated", "many-rooms-window", delivery, Limit::AtMost(5.5)),
+        target(
+            "bus, messages through one core of Redis",
+            "bus",
+            ("/messages_per_redis_core_s", "", "1/s"),
+            Limit::AtLeast(500_000.0),
+        ),
+        target(
+            "publish to delivery across two gateways, p50",
+            "latency",
+            ("/latency_us/p50", "", "µs"),
+            Limit::AtMost(500.0),
+        ),
+        target("the same, p99", "latency", ("/latency_us/p99", "", "µs"), Limit::AtMost(3_000.0)),
+        target(
+            "persister, messages into Postgres",
+            "persister",
+            ("/messages_per_s", "", "1/s"),
+            Limit::AtLeast(100_000.0),
+        ),
+        target(
+            "growth: user memory from 10,000 to 19,000 connections",
+            "idle",
+            steps,
+            Limit::Times(FLAT_TIMES, five_to_ten),
+        ),
+        Target {
+            variant: "16 processes",
+            ..target(
+                "growth: user memory of a connection with 16 processes",
+                "growth-processes",
+                (USER_BYTES, "", "B"),
+                Limit::Times(FLAT_TIMES, single),
+            )
+        },
+        Target {
+            variant: "100,000 rooms",
+            ..target(
+                "growth: CPU per message with 100,000 rooms",
+                "growth-rooms",
+                (PER_MESSAGE, "", "µs"),
+                Limit::Times(FLAT_TIMES, fewer),
+            )
+        },
+    ]
+}
+
+impl Limit {
+    pub(super) fn text(&self, unit: &str) -> String {
+        match self {
+            Self::AtMost(limit) => format!("≤ {} {unit}", short(*limit)),
+            Self::AtLeast(limit) => format!("≥ {} {unit}", short(*limit)),
+            Self::Times(times, versus) => format!("≤ {} × {}", short(*times), versus.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::cases;
+    use super::*;
+
+    #[test]
+    fn every_target_is_of_a_figure_that_a_case_measures() {
+        let cases = cases(false);
+        // Here the persister is measured by nobody, and the report says so.
+        for target in targets().iter().filter(|target| target.case != "persister") {
+            let case = cases.iter().find(|case| case.name == target.case).expect(target.case);
+            let arm = |server: &str, variant: &str| {
+                case.arms.iter().any(|arm| arm.server == server && arm.variant == variant)
+            };
+            assert!(arm(HUBBUB, target.variant), "{}", target.what);
+            let has = |pointer: &str| {
+                case.figures.iter().any(|figure| figure.pointer == pointer) || pointer.starts_with("/steps/")
+            };
+            assert!(has(&target.figure.pointer), "{}", target.what);
+            if let Limit::Times(_, versus) = target.limit {
+                assert!(arm(versus.server, versus.variant) && has(versus.pointer), "{}", target.what);
+            }
+        }
+    }
+}

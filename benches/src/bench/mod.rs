@@ -76,6 +76,11 @@ impl Bench {
             self.write(&before)?;
             return conclude(&before);
         }
+        if before.sessions.iter().any(|session| session.head.quick != options.quick) {
+            let other = if options.quick { "full" } else { "quick" };
+            let folder = options.out.display();
+            return Err(format!("the results in {folder} are of a {other} run: choose another --out"));
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the runtime: {error}"))?;
         let mut session = Session { head: head(options), records: Vec::new() };
@@ -134,7 +139,7 @@ impl Bench {
         }
         let report = out.join("RESULTS.md");
         let existing = read(&report)?;
-        let cases = cases(self.options.quick);
+        let cases = cases(results.sessions.iter().any(|session| session.head.quick));
         put(report, &report::document(existing.as_deref(), &cases, results, &charts))
     }
 }
@@ -238,6 +243,9 @@ mod tests {
         assert!(report.contains("| hubbub | 4.50 |"), "{report}");
         assert!(report.contains("| ws | failed: node is missing |"), "{report}");
         fs::remove_file(folder.path().join("RESULTS.md")).unwrap();
+        let full = Options { quick: false, ..options.clone() };
+        let mixed = Bench { program: program.clone(), options: full }.run();
+        assert!(mixed.unwrap_err().contains("are of a quick run"));
         let again = Bench { program, options: Options { report_only: true, ..options } }.run();
         assert!(again.is_err(), "what failed has still failed");
         assert_eq!(file("RESULTS.md"), report);

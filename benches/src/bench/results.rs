@@ -2,7 +2,7 @@
 //! again from them.
 //!
 //! Invariant: all results of a case are of one session, so that ratios compare what ran together. A case that
-//! is measured again replaces what there was of it.
+//! is measured again replaces what there was of it. Quick runs and full ones are not mixed.
 
 use std::collections::BTreeSet;
 

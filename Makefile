@@ -8,13 +8,16 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup build run test check fmt
+.PHONY: help setup bench-setup build run test check fmt
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install Redis, PostgreSQL, HAProxy, a C compiler and (for tests) Node.js, where missing
 	@.ci/setup test
+
+bench-setup: ## install the servers that Hubbub is compared with, see benches/peers/README.md
+	@.ci/setup bench
 
 build:
 	@.ci/setup

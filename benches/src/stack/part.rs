@@ -39,6 +39,8 @@ pub enum Kind {
     Postgres,
     /// `haproxy`
     Haproxy,
+    /// A server that Hubbub is compared with
+    Peer,
 }
 
 impl Kind {
@@ -50,6 +52,7 @@ impl Kind {
             Self::Redis => "redis",
             Self::Postgres => "postgres",
             Self::Haproxy => "haproxy",
+            Self::Peer => "peer",
         }
     }
 
@@ -58,9 +61,13 @@ impl Kind {
         if self == Self::Postgres { Signal::INT } else { Signal::TERM }
     }
 
-    /// What ends it at once. Postgres has children and shared memory to take along.
+    /// What ends it at once. Postgres has children and shared memory to take along, nginx its workers.
     fn end_signal(self) -> Signal {
-        if self == Self::Postgres { Signal::QUIT } else { Signal::KILL }
+        match self {
+            Self::Postgres => Signal::QUIT,
+            Self::Peer => Signal::TERM,
+            Self::Gateway | Self::Control | Self::Redis | Self::Haproxy => Signal::KILL,
+        }
     }
 }
 
@@ -92,6 +99,26 @@ impl Process {
 }
 
 impl Part {
+    /// A server that is no part of Hubbub.
+    pub(crate) fn peer(
+        name: &str,
+        address: SocketAddr,
+        launch: Launch,
+        probe: Probe,
+        leases: Vec<Lease>,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: Kind::Peer,
+            url: format!("ws://{address}"),
+            metrics: None,
+            launch,
+            probe,
+            process: Process::none(),
+            _leases: leases,
+        }
+    }
+
     /// Such as `gateway-1`.
     pub fn name(&self) -> &str {
         &self.name

@@ -34,7 +34,9 @@ fn pause() {
 
 /// How a part tells that it is ready.
 #[derive(Debug, Clone)]
-pub(super) enum Probe {
+pub(crate) enum Probe {
+    /// It takes a connection.
+    Accepts(SocketAddr),
     /// `GET` of the path answers 200.
     Http(SocketAddr, &'static str),
     /// `PING` answers `PONG`.
@@ -47,6 +49,7 @@ impl Probe {
     /// Whether the part with this pid is ready now.
     pub(super) fn is_ready(&self, pid: u32) -> bool {
         match self {
+            Self::Accepts(address) => TcpStream::connect_timeout(address, QUESTION_MAX).is_ok(),
             Self::Http(address, path) => {
                 let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
                 let answer = ask(*address, &request, "HTTP/1.1 200".len()).unwrap_or_default();

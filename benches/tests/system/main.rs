@@ -12,6 +12,7 @@ mod gateway_alone;
 mod haproxy;
 mod load;
 mod missing_servers;
+mod peers;
 mod persister;
 mod redis_dies;
 mod rest;

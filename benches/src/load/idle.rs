@@ -1,44 +1,44 @@
-//! Memory of the gateway for each idle, authenticated connection that is joined to one room.
+//! Memory of a server for each idle connection that is joined to one room, and CPU for each handshake.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::fmt::Write as _;
 use std::time::Duration;
 
-use hubbub_common::clock::now_ms;
-use hubbub_common::token::{Claims, RoomsClaim, Signer, Star};
 use serde::Serialize;
 
-use super::client::join;
-use super::server::Usage;
+use super::progress::{Progress, float};
+use super::target::{self, Target};
+use super::usage::Usage;
+use super::worker::{CONNECTIONS_MAX, Job, Worker};
 use crate::stack::wait::until;
 
-/// How long the gateway may take to come to rest.
+/// How long the server may take to come to rest.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
-/// Looks at the memory that have to agree.
-const SETTLED_LOOKS: u32 = 50;
-/// How long tokens are good for.
-const TOKEN_S: u64 = 24 * 60 * 60;
-/// Connections between two lines of progress.
-const PROGRESS_EVERY: usize = 500;
+/// Looks at the memory, 20 ms apart, that have to agree.
+const SETTLED_LOOKS: u32 = 100;
+/// How far two looks may differ and still agree, in bytes of each kind.
+const SETTLED_BYTES: u64 = 64 * 1024;
 
 /// A run.
-pub(super) struct Idle<'a> {
-    pub(super) address: SocketAddr,
-    pub(super) pid: u32,
-    pub(super) jwt_secret: &'a str,
-    pub(super) steps: &'a [usize],
+#[derive(Debug, Clone)]
+pub(super) struct Idle {
+    pub(super) target: target::Wanted,
+    /// Connections of each server to measure at, rising.
+    pub(super) steps: Vec<usize>,
     pub(super) members: usize,
 }
 
 /// What was measured with so many connections.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Step {
+struct Step {
+    /// To all servers together.
     connections: usize,
-    anonymous_bytes: u64,
+    user_bytes: u64,
     huge_bytes: u64,
-    /// Since the step before; in the first one, of the whole process.
+    kernel_bytes: u64,
+    cpu_ns: u64,
+    /// User-space bytes since the step before; in the first one, since the start.
     bytes_per_connection: f64,
-    /// Since the step before, the other side's CPU not counted.
+    /// Since the step before; with the first step come the server's own beginnings.
     cpu_s_per_1000_handshakes: f64,
 }
 
@@ -46,126 +46,167 @@ pub(super) struct Step {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
     mode: &'static str,
+    server: String,
+    gateways: usize,
     members: usize,
     steps: Vec<Step>,
     /// From the first step to the last: the slope, without what the process costs by itself.
-    bytes_per_connection: f64,
+    user_bytes_per_connection: f64,
+    /// Likewise; of both ends of the connection, the client's half too.
+    kernel_bytes_per_connection: f64,
+    /// Likewise.
+    cpu_s_per_1000_handshakes: f64,
+    /// With 64 under way at once for each process of clients.
+    handshakes_per_s: f64,
 }
 
-impl Idle<'_> {
+impl Idle {
     pub(super) fn run(&self) -> Result<Report, String> {
-        let mut sockets: Vec<TcpStream> = Vec::new();
+        without_huge_pages();
+        let target = Target::start(&self.target)?;
+        self.measure(&target).map_err(|problem| format!("{problem}\n{}", target.log_tail()))
+    }
+
+    fn measure(&self, target: &Target) -> Result<Report, String> {
+        let servers = target.addresses.len();
+        let most = self.steps.last().copied().unwrap_or_default();
+        let mut workers = self.workers(target, most * servers)?;
+        let mut progress = Progress::new();
         let mut steps: Vec<Step> = Vec::new();
-        let mut before = Usage::of(self.pid)?;
-        for step in self.steps {
-            let opened = *step - sockets.len();
-            while sockets.len() < *step {
-                let number = sockets.len();
-                sockets.push(join(self.address, number, &self.token(number)?, number / self.members + 1)?);
-                progress(number, *step);
+        let mut before = settled(&target.pids)?;
+        let (mut opened, mut open_time) = (0, Duration::ZERO);
+        for step in &self.steps {
+            let wanted = step * servers;
+            progress.say(&format!("opening {wanted} connections"));
+            let clock = hubbub_common::clock::Monotonic::start();
+            let share = wanted / workers.len();
+            for worker in &mut workers {
+                worker.tell(&format!("open {share}"))?;
             }
-            let usage = self.settled()?;
-            let grown = difference(usage.anonymous_bytes, before.anonymous_bytes);
+            workers.iter_mut().try_for_each(Worker::answer)?;
+            open_time += clock.elapsed();
+            progress.say(&format!("{wanted} connections are open; waiting for the server to come to rest"));
+            let usage = settled(&target.pids)?;
+            let more = float((wanted - opened) as u64);
             steps.push(Step {
-                connections: *step,
-                anonymous_bytes: usage.anonymous_bytes,
+                connections: wanted,
+                user_bytes: usage.user_bytes,
                 huge_bytes: usage.huge_bytes,
-                bytes_per_connection: grown / float(opened),
-                cpu_s_per_1000_handshakes: (usage.cpu_s - before.cpu_s) / float(opened) * 1_000.0,
+                kernel_bytes: usage.kernel_bytes,
+                cpu_ns: usage.cpu_ns,
+                bytes_per_connection: difference(usage.user_bytes, before.user_bytes) / more,
+                cpu_s_per_1000_handshakes: float(usage.cpu_ns - before.cpu_ns) / 1e6 / more,
             });
-            before = usage;
+            (before, opened) = (usage, wanted);
         }
-        let slope = match (steps.first(), steps.last()) {
-            (Some(first), Some(last)) => {
-                let grown = difference(last.anonymous_bytes, first.anonymous_bytes);
-                grown / float(last.connections - first.connections)
-            }
-            _ => 0.0,
-        };
+        progress.end();
         // All of them have to be there still, or the figure is of something else.
-        check_open(&sockets)?;
-        Ok(Report { mode: "idle", members: self.members, steps, bytes_per_connection: slope })
-    }
-
-    fn token(&self, number: usize) -> Result<String, String> {
-        let sub = (number + 1).to_string().parse().map_err(|error| format!("{error}"))?;
-        let claims = Claims {
-            sub,
-            exp: now_ms() / 1_000 + TOKEN_S,
-            name: Some(format!("user{number}")),
-            rooms: Some(RoomsClaim::Any(Star::Star)),
-            sid: None,
-        };
-        Signer::new(self.jwt_secret.as_bytes()).sign(&claims).map_err(|error| error.to_string())
-    }
-
-    /// The usage once the memory has not changed for a while; after the deadline, as it is.
-    fn settled(&self) -> Result<Usage, String> {
-        let mut last = Usage::of(self.pid)?;
-        let mut agreed = 0;
-        let settled = until(SETTLE_MAX, || {
-            let now = Usage::of(self.pid).ok()?;
-            agreed = if now.anonymous_bytes == last.anonymous_bytes { agreed + 1 } else { 0 };
-            last = now;
-            (agreed >= SETTLED_LOOKS).then_some(now)
-        });
-        Ok(settled.unwrap_or(last))
-    }
-}
-
-fn check_open(sockets: &[TcpStream]) -> Result<(), String> {
-    for (number, socket) in sockets.iter().enumerate() {
-        socket.set_nonblocking(true).map_err(|error| error.to_string())?;
-        let mut part = [0; 1];
-        if matches!(socket.peek(&mut part), Ok(0)) {
-            return Err(format!("connection {number} was closed meanwhile"));
+        for worker in &mut workers {
+            worker.tell("check")?;
+            worker.answer()?;
         }
+        let (Some(first), Some(last)) = (steps.first(), steps.last()) else {
+            return Err("nothing was measured".to_owned());
+        };
+        let more = float((last.connections - first.connections) as u64);
+        Ok(Report {
+            mode: "idle",
+            server: self.target.server.clone(),
+            gateways: servers,
+            members: self.members,
+            user_bytes_per_connection: difference(last.user_bytes, first.user_bytes) / more,
+            kernel_bytes_per_connection: difference(last.kernel_bytes, first.kernel_bytes) / more,
+            cpu_s_per_1000_handshakes: float(last.cpu_ns - first.cpu_ns) / 1e6 / more,
+            handshakes_per_s: float(opened as u64) / open_time.as_secs_f64(),
+            steps,
+        })
     }
-    Ok(())
-}
 
-fn progress(number: usize, step: usize) {
-    let mut terminal = std::io::stderr();
-    if terminal.is_terminal() && number.is_multiple_of(PROGRESS_EVERY) {
-        // Nothing depends on whether somebody sees it.
-        let _ = write!(terminal, "\r{number} of {step} connections");
+    /// As many workers as it takes, each with the same share.
+    fn workers(&self, target: &Target, most: usize) -> Result<Vec<Worker>, String> {
+        let mut count = most.div_ceil(CONNECTIONS_MAX);
+        let servers = target.addresses.len();
+        let fits = |count: usize| self.steps.iter().all(|step| (step * servers).is_multiple_of(count));
+        while !fits(count) {
+            count += 1;
+            if count > 64 {
+                return Err(format!("{most} connections can't be shared out evenly among processes"));
+            }
+        }
+        let share = most / count;
+        (0..count)
+            .map(|number| {
+                Worker::start(&Job {
+                    dialect: target.dialect,
+                    servers: target.addresses.clone(),
+                    connections: share,
+                    members: self.members,
+                    first: number * share,
+                    jwt_secret: target.jwt_secret.clone(),
+                })
+            })
+            .collect()
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
-fn float(count: usize) -> f64 {
-    count as f64
+/// Huge pages would move the memory of this process's children in steps of two megabytes: prctl(2),
+/// `PR_SET_THP_DISABLE`, which children inherit.
+#[expect(unsafe_code, reason = "a call that no safe wrapper has")]
+fn without_huge_pages() {
+    // SAFETY: it sets a flag of this process. Where it fails the report shows huge pages.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
 }
 
-#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+/// The usage once the memory has not changed for a while; after the deadline, as it is.
+fn settled(pids: &[u32]) -> Result<Usage, String> {
+    let mut last = Usage::of(pids)?;
+    let mut agreed = 0;
+    let settled = until(SETTLE_MAX, || {
+        let now = Usage::of(pids).ok()?;
+        let same = |now: u64, last: u64| now.abs_diff(last) <= SETTLED_BYTES;
+        if same(now.user_bytes, last.user_bytes) && same(now.kernel_bytes, last.kernel_bytes) {
+            agreed += 1;
+        } else {
+            (agreed, last) = (0, now);
+        }
+        (agreed >= SETTLED_LOOKS).then_some(now)
+    });
+    settled.map_or_else(|| Usage::of(pids), Ok)
+}
+
 fn difference(now: u64, before: u64) -> f64 {
-    now as f64 - before as f64
+    float(now) - float(before)
 }
 
 impl Report {
-    #[expect(clippy::print_stdout, reason = "what the program tells")]
-    pub(super) fn print(&self, json: bool) {
-        if json {
-            println!("{}", serde_json::to_string_pretty(self).unwrap_or_default());
-            return;
-        }
-        println!(
-            "{:>12} {:>14} {:>16} {:>22}",
-            "connections", "memory, MB", "bytes each more", "CPU s/1000 handshakes"
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        let mut table = format!(
+            "{:>12} {:>10} {:>16} {:>11} {:>22}\n",
+            "connections", "user, MB", "bytes each more", "kernel, MB", "CPU s/1000 handshakes"
         );
         for step in &self.steps {
-            let megabytes = difference(step.anonymous_bytes, 0) / 1e6;
+            let (user, kernel) = (float(step.user_bytes) / 1e6, float(step.kernel_bytes) / 1e6);
             let (bytes, cpu) = (step.bytes_per_connection, step.cpu_s_per_1000_handshakes);
-            println!("{:>12} {megabytes:>14.1} {bytes:>16.0} {cpu:>22.3}", step.connections);
-        }
-        println!(
-            "from the first line to the last: {:.0} bytes for each connection",
-            self.bytes_per_connection
-        );
-        if self.steps.iter().any(|step| step.huge_bytes > 0) {
-            println!(
-                "(huge pages are on, and make this coarse: echo never > /sys/kernel/mm/transparent_hugepage/enabled)"
+            let _ = writeln!(
+                table,
+                "{:>12} {user:>10.1} {bytes:>16.0} {kernel:>11.1} {cpu:>22.4}",
+                step.connections
             );
         }
+        let _ = writeln!(
+            table,
+            "{}: {:.0} bytes of the process and {:.0} of the kernel (both ends) for each connection, \
+             {:.4} s of CPU for 1,000 handshakes, {:.0} handshakes/s",
+            self.server,
+            self.user_bytes_per_connection,
+            self.kernel_bytes_per_connection,
+            self.cpu_s_per_1000_handshakes,
+            self.handshakes_per_s,
+        );
+        if self.steps.iter().any(|step| step.huge_bytes > 0) {
+            table += "(huge pages are on, and make this coarse: echo never > /sys/kernel/mm/transparent_hugepage/enabled)\n";
+        }
+        table
     }
 }

@@ -1,0 +1,232 @@
+//! The command line: one subcommand for each mode.
+
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches, Command};
+use hubbub_common::config::{split_list, within};
+use serde::Serialize;
+
+use super::fanout::{Fanout, Pace};
+use super::idle::Idle;
+use super::ledger::Seating;
+use super::probe::PROBE_BYTES;
+use super::soak::Soak;
+use super::storm::Storm;
+use super::target::Wanted;
+use super::{bus, worker};
+use crate::bench;
+
+const CONNECTIONS_MAX: usize = 1_000_000;
+const ROOMS_MAX: usize = 10_000_000;
+const GATEWAYS_MAX: usize = 64;
+const PAYLOAD_BYTES_MAX: usize = 4_096;
+
+/// Why there is no report.
+pub(super) enum Failed {
+    /// An argument is not good.
+    Argument(String),
+    /// The run itself.
+    Run(String),
+}
+
+fn value(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name("N").default_value(default).help(help)
+}
+
+fn command() -> Command {
+    let server =
+        Arg::new("server").long("server").default_value("hubbub").help("hubbub, or a peer to compare with");
+    let json = Arg::new("json").long("json").num_args(0).help("print JSON instead of a table");
+    let redis = Arg::new("redis").long("redis").num_args(0).help("over Redis instead of in memory");
+    let gateways = value("gateways", "1", "gateways, a process each; clients are dealt out to them");
+    let common =
+        |mode: Command| mode.arg(server.clone()).arg(gateways.clone()).arg(redis.clone()).arg(json.clone());
+    let steps = "comma list of numbers of connections to each server to measure at, rising";
+    let idle = Command::new("idle")
+        .about("Opens connections, each joined to one room: memory for each, CPU for a handshake")
+        .arg(value("connections", "5000,10000,19000", steps).value_name("LIST"))
+        .arg(value("members", "19000", "connections in a room"));
+    let fanout = Command::new("fanout")
+        .about("Publishes to rooms: CPU for each delivery, latency, and whether all came to all in order")
+        .arg(value("connections", "1000", "connections"))
+        .arg(value("rooms", "1", "rooms; with more seats than connections, each joins several"))
+        .arg(value("members", "1000", "connections in a room"))
+        .arg(Arg::new("rate").long("rate").value_name("N").help("messages a second, over all rooms"))
+        .arg(
+            Arg::new("window")
+                .long("window")
+                .value_name("N")
+                .conflicts_with("rate")
+                .help("as fast as goes with so many messages outstanding (default: 1)"),
+        )
+        .arg(value("payload", "128", "bytes of a body"))
+        .arg(value("seconds", "10", "how long to measure"));
+    let storm = Command::new("storm")
+        .about(
+            "Cuts all connections at once: time until all have resumed, CPU, and whether nothing is missing",
+        )
+        .arg(value("connections", "10000", "connections"))
+        .arg(value("rooms", "100", "rooms; each connection is in one"))
+        .arg(value("rate", "1000", "messages a second, over all rooms"))
+        .arg(value("payload", "128", "bytes of a body"));
+    let soak = Command::new("soak")
+        .about("Publishes for a long time while clients come and go, and watches the memory")
+        .arg(value("connections", "5000", "connections"))
+        .arg(value("rooms", "500", "rooms; each connection is in one"))
+        .arg(value("rate", "1000", "messages a second, over all rooms"))
+        .arg(value("churn", "50", "connections that are cut in each second, and come back"))
+        .arg(value("payload", "128", "bytes of a body"))
+        .arg(value("seconds", "3600", "how long"));
+    let bus = Command::new("bus")
+        .about("The bus alone: messages a second of two gateways through one Redis")
+        .arg(value("seconds", "10", "how long to measure"))
+        .arg(json.clone());
+    Command::new("hubbub-load")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Drives a private server, measures what that costs it, and checks what it does meanwhile.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(common(idle))
+        .subcommand(common(fanout))
+        .subcommand(common(storm))
+        .subcommand(common(soak))
+        .subcommand(bus)
+        .subcommand(bench::subcommand())
+        .subcommand(Command::new("worker").hide(true))
+}
+
+/// Reads the command line and does what it says.
+pub(super) fn run() -> Result<(), Failed> {
+    let matches = command().get_matches();
+    match matches.subcommand() {
+        Some(("idle", flags)) => {
+            let report = idle(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("fanout", flags)) => {
+            let report = fanout(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("storm", flags)) => {
+            let report = storm(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("soak", flags)) => {
+            let report = soak(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("bus", flags)) => {
+            let report = bus::run(seconds(flags)?).map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("bench", flags)) => bench::options(flags).and_then(bench::run).map_err(Failed::Run)?,
+        Some(("worker", _)) => worker::main().map_err(Failed::Run)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "what the program tells")]
+fn print(flags: &ArgMatches, report: &impl Serialize, table: &str) {
+    if flags.get_flag("json") {
+        println!("{}", serde_json::to_string(report).unwrap_or_default());
+    } else {
+        print!("{table}");
+    }
+}
+
+fn idle(flags: &ArgMatches) -> Result<Idle, Failed> {
+    let steps: Result<Vec<usize>, String> =
+        split_list(text(flags, "connections")).map(|step| within(1..=CONNECTIONS_MAX)(step)).collect();
+    let steps = steps.map_err(|problem| bad("connections", &problem))?;
+    if !steps.is_sorted_by(|one, next| one < next) || steps.len() < 2 {
+        return Err(bad("connections", "expected at least two numbers, rising"));
+    }
+    Ok(Idle { target: target(flags)?, steps, members: count(flags, "members", CONNECTIONS_MAX)? })
+}
+
+fn fanout(flags: &ArgMatches) -> Result<Fanout, Failed> {
+    let pace = match (flags.get_one::<String>("rate"), flags.get_one::<String>("window")) {
+        (Some(_), _) => Pace::Rate(number(flags, "rate")?),
+        (None, Some(window)) => {
+            Pace::Window(within(1..=1_000_000)(window).map_err(|problem| bad("window", &problem))?)
+        }
+        (None, None) => Pace::Window(1),
+    };
+    Ok(Fanout {
+        target: target(flags)?,
+        seating: seating(flags)?,
+        pace,
+        payload_bytes: payload_bytes(flags)?,
+        time: seconds(flags)?,
+    })
+}
+
+fn storm(flags: &ArgMatches) -> Result<Storm, Failed> {
+    Ok(Storm {
+        target: target(flags)?,
+        seating: one_room_each(flags)?,
+        rate: number(flags, "rate")?,
+        payload_bytes: payload_bytes(flags)?,
+    })
+}
+
+fn soak(flags: &ArgMatches) -> Result<Soak, Failed> {
+    Ok(Soak {
+        target: target(flags)?,
+        seating: one_room_each(flags)?,
+        rate: number(flags, "rate")?,
+        churn: number(flags, "churn")?,
+        payload_bytes: payload_bytes(flags)?,
+        time: seconds(flags)?,
+    })
+}
+
+fn one_room_each(flags: &ArgMatches) -> Result<Seating, Failed> {
+    let connections = count(flags, "connections", worker::CONNECTIONS_MAX)?;
+    let rooms = count(flags, "rooms", connections)?;
+    Seating::new(connections, rooms, connections / rooms).map_err(|problem| bad("rooms", &problem))
+}
+
+fn payload_bytes(flags: &ArgMatches) -> Result<usize, Failed> {
+    within(PROBE_BYTES..=PAYLOAD_BYTES_MAX)(text(flags, "payload"))
+        .map_err(|problem| bad("payload", &problem))
+}
+
+/// Above zero.
+fn number(flags: &ArgMatches, name: &str) -> Result<f64, Failed> {
+    let number = text(flags, name).parse().ok().filter(|number: &f64| *number > 0.0 && *number < 1e9);
+    number.ok_or_else(|| bad(name, "expected a number above 0"))
+}
+
+fn target(flags: &ArgMatches) -> Result<Wanted, Failed> {
+    Ok(Wanted {
+        server: text(flags, "server").to_owned(),
+        gateways: count(flags, "gateways", GATEWAYS_MAX)?,
+        redis: flags.get_flag("redis"),
+    })
+}
+
+fn seating(flags: &ArgMatches) -> Result<Seating, Failed> {
+    let connections = count(flags, "connections", worker::CONNECTIONS_MAX)?;
+    let (rooms, members) = (count(flags, "rooms", ROOMS_MAX)?, count(flags, "members", CONNECTIONS_MAX)?);
+    Seating::new(connections, rooms, members).map_err(|problem| bad("members", &problem))
+}
+
+fn seconds(flags: &ArgMatches) -> Result<Duration, Failed> {
+    within(1..=1_000_000)(text(flags, "seconds"))
+        .map(Duration::from_secs)
+        .map_err(|problem| bad("seconds", &problem))
+}
+
+fn text<'a>(flags: &'a ArgMatches, name: &str) -> &'a str {
+    flags.get_one::<String>(name).map(String::as_str).unwrap_or_default()
+}
+
+fn count(flags: &ArgMatches, name: &str, most: usize) -> Result<usize, Failed> {
+    within(1..=most)(text(flags, name)).map_err(|problem| bad(name, &problem))
+}
+
+fn bad(name: &str, problem: &str) -> Failed {
+    Failed::Argument(format!("--{name}: {problem}"))
+}

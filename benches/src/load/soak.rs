@@ -1,0 +1,152 @@
+//! Messages for a long time, while clients come and go: nothing may be lost or doubled, and memory has to stay
+//! where it is.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ledger::{Faults, Seating};
+use super::progress::{Progress, float};
+use super::resume::Resume;
+use super::target::{self, Target};
+use super::usage::Usage;
+
+/// Between two looks at the memory.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// A step through the connections that meets all of them, in an order of no meaning: a prime.
+const STRIDE: usize = 7_919;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub(super) struct Soak {
+    pub(super) target: target::Wanted,
+    pub(super) seating: Seating,
+    /// Messages a second.
+    pub(super) rate: f64,
+    /// Connections cut in each second.
+    pub(super) churn: f64,
+    pub(super) payload_bytes: usize,
+    pub(super) time: Duration,
+}
+
+/// One look at the server.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct Look {
+    at_s: f64,
+    user_bytes: u64,
+    cpu_s: f64,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Report {
+    mode: &'static str,
+    server: String,
+    gateways: usize,
+    redis: bool,
+    connections: usize,
+    rooms: usize,
+    rate: f64,
+    churn: f64,
+    seconds: f64,
+    cuts: u64,
+    published: u64,
+    deliveries: u64,
+    replayed: u64,
+    #[serde(flatten)]
+    faults: Faults,
+    cpu_s: f64,
+    looks: Vec<Look>,
+    /// From the look after a third of the time to the last one; both ends hold the same connections.
+    grown_bytes: i64,
+}
+
+impl Soak {
+    pub(super) fn run(&self) -> Result<Report, String> {
+        let target = Target::start(&self.target)?;
+        self.measure(&target).map_err(|problem| format!("{problem}\n{}", target.log_tail()))
+    }
+
+    fn measure(&self, target: &Target) -> Result<Report, String> {
+        let mut progress = Progress::new();
+        progress.say("connecting");
+        let mut resume = Resume::start(target, self.seating, self.rate, self.payload_bytes)?;
+        let cpu_before = Usage::of(&target.pids)?.cpu_ns;
+        let began = resume.fleet.clock.elapsed();
+        let mut looks = Vec::new();
+        let mut cuts = 0;
+        let mut next = 0;
+        loop {
+            let now = resume.fleet.clock.elapsed().saturating_sub(began);
+            if now >= LOOK_EVERY * u32::try_from(looks.len()).unwrap_or(u32::MAX) || now >= self.time {
+                let usage = Usage::of(&target.pids)?;
+                let cpu_s = float(usage.cpu_ns - cpu_before) / 1e9;
+                looks.push(Look { at_s: now.as_secs_f64(), user_bytes: usage.user_bytes, cpu_s });
+            }
+            if now >= self.time {
+                break;
+            }
+            while float(cuts) < now.as_secs_f64() * self.churn {
+                next = (next + STRIDE) % self.seating.connections;
+                resume.cut(next);
+                cuts += 1;
+            }
+            resume.step()?;
+            progress.say_at_times(|| {
+                let megabytes = looks.last().map_or(0.0, |look| float(look.user_bytes) / 1e6);
+                format!(
+                    "{:.0} s, {} open, {} messages, {} deliveries, {cuts} cuts, {megabytes:.1} MB",
+                    now.as_secs_f64(),
+                    resume.fleet.open,
+                    resume.published(),
+                    resume.deliveries(),
+                )
+            });
+        }
+        resume.finish()?;
+        progress.end();
+        let bytes = |look: Option<&Look>| look.map_or(0, |look| look.user_bytes.cast_signed());
+        let grown_bytes = bytes(looks.last()) - bytes(looks.get(looks.len() / 3));
+        Ok(Report {
+            mode: "soak",
+            server: self.target.server.clone(),
+            gateways: self.target.gateways,
+            redis: self.target.redis,
+            connections: self.seating.connections,
+            rooms: self.seating.rooms,
+            rate: self.rate,
+            churn: self.churn,
+            seconds: self.time.as_secs_f64(),
+            cuts,
+            published: resume.published(),
+            deliveries: resume.deliveries(),
+            replayed: resume.replayed,
+            faults: resume.faults(),
+            cpu_s: looks.last().map_or(0.0, |look| look.cpu_s),
+            looks,
+            grown_bytes,
+        })
+    }
+}
+
+impl Report {
+    /// For people.
+    pub(super) fn table(&self) -> String {
+        let mut table = format!("{:>8} {:>10} {:>10}\n", "s", "memory, MB", "CPU, s");
+        for look in &self.looks {
+            let _ = writeln!(
+                table,
+                "{:>8.0} {:>10.1} {:>10.1}",
+                look.at_s,
+                float(look.user_bytes) / 1e6,
+                look.cpu_s
+            );
+        }
+        table
+            + &format!(
+                "{} connections in {} rooms, {} cuts: {} messages, {} deliveries, {} of them replayed; none lost, doubled or out of order\n",
+                self.connections, self.rooms, self.cuts, self.published, self.deliveries, self.replayed,
+            )
+    }
+}

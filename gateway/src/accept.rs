@@ -2,7 +2,7 @@
 //!
 //! `accept` is never raced against anything: a dropped accept would leak the socket that it got.
 
-use std::cell::Cell;
+use std::os::fd::AsRawFd as _;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use monoio::net::TcpListener;
 use crate::config::Config;
 use crate::connection;
 use crate::core::Core;
+use crate::core::socket::Socket;
 use crate::handshake;
 
 /// Handshakes under way on a core; beyond that clients wait in the kernel's queue.
@@ -25,10 +26,9 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts for ever.
 pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpListener) {
-    let handshakes = Rc::new(Cell::new(0usize));
     let mut refused = false;
     loop {
-        while handshakes.get() >= HANDSHAKES_MAX {
+        while core.greetings.borrow().count() >= HANDSHAKES_MAX {
             monoio::time::sleep(CROWDED_PAUSE).await;
         }
         let (stream, peer) = match listener.accept().await {
@@ -44,16 +44,14 @@ pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpLis
         if std::mem::take(&mut refused) {
             tracing::info!(core = core.id, "sockets are accepted again");
         }
-        // Frames are written whole: waiting for more to send would only delay them.
-        let _ = stream.set_nodelay(true);
-        handshakes.set(handshakes.get() + 1);
-        let (core, config, handshakes) = (Rc::clone(&core), Arc::clone(&config), Rc::clone(&handshakes));
+        let (core, config) = (Rc::clone(&core), Arc::clone(&config));
         monoio::spawn(async move {
-            let handshake = handshake::perform(stream, peer, &config.shared, &*core);
+            let greeting = core.greetings.borrow_mut().begin(stream.as_raw_fd());
+            let handshake = handshake::perform(stream, peer, &config.shared, &*core, &core.receive_buffer);
             let upgraded = AssertUnwindSafe(handshake).catch_unwind().await;
-            handshakes.set(handshakes.get() - 1);
+            core.greetings.borrow_mut().end(greeting);
             match upgraded {
-                Ok(Some(upgraded)) => connection::spawn(&core, upgraded),
+                Ok(Some((stream, upgraded))) => connection::begin(&core, Socket::new(stream), upgraded),
                 Ok(None) => {}
                 Err(_) => tracing::error!(%peer, "a handshake panicked"),
             }

@@ -1,20 +1,22 @@
-//! The shell of one connection: socket, session and outbox, and the task that reads.
+//! The shell of one connection: what is read is handed to its session, what it is told waits in its outbox.
 //!
-//! Idle, a connection is this task in `readable()`: no buffer, no timer. What a client asks is carried out
-//! between two reads without an await, except for a join: until that is answered nothing more is read, so
-//! that requests take effect in the order in which they were sent.
+//! Nothing here awaits. The core calls when a socket has something to read ([`Core::readable`]) or room again
+//! ([`Core::writable`]); idle, a connection is a hundred bytes in a table. What a client asks is carried out at
+//! once, except for a join: until that is answered nothing more is read, so that requests take effect in the
+//! order in which they were sent.
 
 use std::cell::{Cell, RefCell};
-use std::panic::AssertUnwindSafe;
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use hubbub_common::protocol::{ByeCode, CloseCode, Event};
-use tokio::sync::oneshot;
 
 use crate::core::Core;
-use crate::core::socket::{Frames, Socket};
+use crate::core::poller::Token;
+use crate::core::sender::SENDS_MAX;
+use crate::core::socket::Socket;
 use crate::handshake::Upgraded;
 use crate::outbox::Outbox;
 use crate::session::Session;
@@ -23,49 +25,48 @@ use crate::ws::{Flow, Inbound, Item};
 
 /// Bytes taken from a socket at once.
 pub(crate) const RECEIVE_BYTES: usize = 16_384;
+/// Empty outboxes that a core keeps for the next connections with something to say.
+const SPARE_OUTBOXES_MAX: usize = 4_096;
 
 /// What is true of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Flag {
-    /// A task is writing its outbox.
-    Writing = 1,
+    /// The socket was full: nothing is written until it has room.
+    Full = 1,
     /// It stands in the core's list of outboxes to write.
     Dirty = 2,
     /// Its close frame is in the outbox: nothing may follow.
     Closing = 4,
+    /// A join is under way: nothing is read until it is answered.
+    Joining = 8,
+    /// There may be something to read that nobody will be told of again.
+    Unread = 16,
+    /// It is over.
+    Ended = 32,
 }
 
-/// See the module's text.
-#[derive(Debug)]
+/// See the module's text. There are millions of these.
 pub(crate) struct Connection {
     /// Unique among all gateways.
     pub(crate) id: u64,
     /// Its place in the core's tables.
     pub(crate) slot: u32,
-    pub(crate) socket: Socket,
+    socket: Socket,
     pub(crate) session: RefCell<Session>,
-    pub(crate) outbox: RefCell<Outbox>,
+    /// None while nothing waits.
+    outbox: Cell<Option<Box<Outbox>>>,
+    inbound: Cell<Inbound>,
     /// When something last came, in seconds of the core's wheel.
     pub(crate) heard_s: Cell<u32>,
     /// When a closing connection is cut off, in the same seconds.
     pub(crate) ends_s: Cell<u32>,
     /// Heartbeats unanswered.
     pub(crate) missed: Cell<u8>,
-    /// Frames in the write that is under way.
-    in_flight: Cell<u8>,
     flags: Cell<u8>,
 }
 
-/// How the reading task goes on.
-pub(crate) enum Next {
-    /// Wait for more bytes.
-    Read,
-    /// Wait for an answer, then handle what was kept.
-    Wait(oneshot::Receiver<()>),
-    /// The connection is over.
-    End,
-}
+const _: () = assert!(size_of::<Connection>() <= 112, "a connection grew");
 
 impl Connection {
     pub(crate) fn new(id: u64, slot: u32, socket: Socket, session: Session) -> Self {
@@ -74,11 +75,11 @@ impl Connection {
             slot,
             socket,
             session: RefCell::new(session),
-            outbox: RefCell::default(),
+            outbox: Cell::new(None),
+            inbound: Cell::default(),
             heard_s: Cell::new(0),
             ends_s: Cell::new(0),
             missed: Cell::new(0),
-            in_flight: Cell::new(0),
             flags: Cell::new(0),
         }
     }
@@ -87,7 +88,7 @@ impl Connection {
         self.flags.get() & flag as u8 != 0
     }
 
-    pub(crate) fn set(&self, flag: Flag, on: bool) {
+    fn set(&self, flag: Flag, on: bool) {
         let others = self.flags.get() & !(flag as u8);
         self.flags.set(if on { others | flag as u8 } else { others });
     }
@@ -96,130 +97,194 @@ impl Connection {
     pub(crate) fn mark(&self) -> u32 {
         u32::try_from(self.id & u64::from(u32::MAX)).unwrap_or(0)
     }
+
+    /// The same for the poller.
+    pub(crate) fn token(&self) -> Token {
+        Token::new(self.slot, self.mark())
+    }
+
+    /// Ends it now; the poller tells.
+    pub(crate) fn shut_down(&self) {
+        self.socket.shut_down();
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn outbox_bytes(&self) -> usize {
+        let outbox = self.outbox.take();
+        let bytes = outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        self.outbox.set(outbox);
+        bytes
+    }
 }
 
-/// Serves a client from the upgrade to the end.
-pub(crate) fn spawn(core: &Rc<Core>, upgraded: Upgraded) {
-    let Upgraded { stream, early, identity, address } = upgraded;
+/// Serves a client from the upgrade on.
+pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
+    let Upgraded { answer, mut early, identity, address } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
-    let socket = match Socket::new(stream) {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::error!(%error, "a socket could not be taken over");
-            return;
-        }
-    };
-    let connection = core.attach(socket, identity);
-    let core = Rc::clone(core);
-    // Copied out of hyper's buffer, which would otherwise live as long as the connection.
-    let early = (!early.is_empty()).then(|| early.to_vec().into_boxed_slice());
-    monoio::spawn(async move {
-        let reading = AssertUnwindSafe(read(&core, &connection, early)).catch_unwind();
-        if reading.await.is_err() {
-            // A bug of ours must not take the other connections of this core with it.
-            tracing::error!(connection = connection.id, "a connection's task panicked");
-        }
-        core.detach(&connection);
-    });
-}
-
-async fn read(core: &Rc<Core>, connection: &Rc<Connection>, early: Option<Box<[u8]>>) {
-    let mut inbound = Inbound::default();
-    let mut next = match early {
-        Some(mut early) => handle(core, connection, &mut inbound, &mut early),
-        None => Next::Read,
-    };
-    loop {
-        next = match next {
-            Next::Read => {
-                if connection.socket.readable().await.is_err() {
-                    return;
-                }
-                receive(core, connection, &mut inbound)
-            }
-            Next::Wait(answered) => {
-                // The sender is dropped with the answer, whichever way that goes.
-                let _ = answered.await;
-                handle(core, connection, &mut inbound, &mut [])
-            }
-            Next::End => return,
-        };
+    let connection = core.attach(socket, identity, answer);
+    if let Err(error) = core.poller.borrow_mut().add(connection.socket.as_fd(), connection.token()) {
+        tracing::error!(%error, "a socket can't be watched");
+        core.end(&connection);
+        return;
     }
-}
-
-fn receive(core: &Rc<Core>, connection: &Rc<Connection>, inbound: &mut Inbound) -> Next {
-    let mut buffer = core.receive_buffer.borrow_mut();
-    let received = match connection.socket.receive(&mut buffer) {
-        Ok(Some(0)) | Err(_) => return Next::End,
-        Ok(None) => return Next::Read,
-        Ok(Some(received)) => received,
-    };
-    core.counters.bytes_in.add(received as u64);
-    core.heard(connection);
-    match buffer.get_mut(..received) {
-        Some(bytes) => handle(core, connection, inbound, bytes),
-        None => Next::End,
-    }
-}
-
-/// Handles bytes that came; nothing awaits in here.
-fn handle(core: &Rc<Core>, connection: &Rc<Connection>, inbound: &mut Inbound, bytes: &mut [u8]) -> Next {
-    if connection.has(Flag::Closing) {
-        return Next::Read;
-    }
-    let uptime_ms = core.clock.elapsed_ms();
-    let mut next = Next::Read;
-    let fed = inbound.feed(bytes, core.frame_bytes_max(), |item| {
-        match item {
-            Item::Text(text) => {
-                if let Some(answered) = core.handle(connection, text, uptime_ms) {
-                    next = Next::Wait(answered);
-                    return Flow::Pause;
-                }
-            }
-            Item::Ping(payload) => core.push(connection, pong_frame(payload)),
-            Item::Pong => {}
-            Item::Close(code) => {
-                core.push(connection, close_echo(code));
-                connection.set(Flag::Closing, true);
-            }
-        }
-        // What follows a close of either side is not looked at.
-        if connection.has(Flag::Closing) { Flow::Pause } else { Flow::Continue }
-    });
-    match fed {
-        Ok(fed) => core.counters.frames_in.add(fed.frames),
-        Err(violation) => {
-            tracing::debug!(connection = connection.id, %violation, "closing");
-            core.close(connection, violation.code, None);
-        }
-    }
-    core.flush();
-    next
+    core.guarded(&connection, || core.handle_bytes(&connection, &mut early));
 }
 
 impl Core {
-    /// Puts a frame into an outbox; a reader too slow for it is evicted.
-    pub(crate) fn push(&self, connection: &Rc<Connection>, frame: Bytes) {
+    /// There may be something to read.
+    pub(crate) fn readable(self: &Rc<Self>, connection: &Rc<Connection>) {
+        if connection.has(Flag::Joining) {
+            connection.set(Flag::Unread, true);
+        } else {
+            self.guarded(connection, || self.receive(connection));
+        }
+    }
+
+    /// There is room to write again.
+    pub(crate) fn writable(&self, connection: &Rc<Connection>) {
+        if connection.has(Flag::Full) {
+            connection.set(Flag::Full, false);
+            self.mark_dirty(connection);
+        }
+    }
+
+    /// The poller does not watch it any more, as happens when events overflow.
+    pub(crate) fn unwatched(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let added = self.poller.borrow_mut().add(connection.socket.as_fd(), connection.token());
+        if added.is_err() {
+            connection.shut_down();
+        }
+        self.ring_bell();
+        self.readable(connection);
+    }
+
+    /// A join is answered: what was kept meanwhile is handled.
+    pub(crate) fn joined(self: &Rc<Self>, connection: &Rc<Connection>) {
+        connection.set(Flag::Joining, false);
+        self.guarded(connection, || self.handle_bytes(connection, &mut []));
+        if connection.has(Flag::Unread) && !connection.has(Flag::Joining) {
+            connection.set(Flag::Unread, false);
+            self.readable(connection);
+        }
+    }
+
+    /// A bug of ours must not take the other connections of this core with it.
+    fn guarded(&self, connection: &Rc<Connection>, work: impl FnOnce()) {
+        if !connection.has(Flag::Ended) && catch_unwind(AssertUnwindSafe(work)).is_err() {
+            tracing::error!(connection = connection.id, "the handling of a connection panicked");
+            self.end(connection);
+        }
+    }
+
+    fn receive(self: &Rc<Self>, connection: &Rc<Connection>) {
+        let mut buffer = self.receive_buffer.borrow_mut();
+        let received = match connection.socket.receive(&mut buffer) {
+            Ok(Some(0)) | Err(_) => return self.end(connection),
+            Ok(None) => return,
+            Ok(Some(received)) => received,
+        };
+        self.counters.bytes_in.add(received as u64);
+        self.heard(connection);
+        if received == buffer.len() {
+            // The others first, then the rest.
+            self.unread.borrow_mut().push(Rc::clone(connection));
+            self.ring_bell();
+        }
+        if let Some(bytes) = buffer.get_mut(..received) {
+            self.handle_bytes(connection, bytes);
+        }
+    }
+
+    fn handle_bytes(self: &Rc<Self>, connection: &Rc<Connection>, bytes: &mut [u8]) {
         if connection.has(Flag::Closing) {
-            self.counters.dropped_closing.add(1);
             return;
         }
-        let waiting = connection.outbox.borrow_mut().push(frame);
+        let uptime_ms = self.clock.elapsed_ms();
+        let mut inbound = connection.inbound.take();
+        let fed = inbound.feed(bytes, self.frame_bytes_max(), |item| {
+            match item {
+                Item::Text(text) => {
+                    let waits = self.handle(connection, text, uptime_ms);
+                    connection.set(Flag::Joining, waits);
+                }
+                Item::Ping(payload) => {
+                    self.push(connection, pong_frame(payload));
+                }
+                Item::Pong => {}
+                Item::Close(code) => {
+                    self.push(connection, close_echo(code));
+                    connection.set(Flag::Closing, true);
+                }
+            }
+            // What follows a close of either side is not looked at.
+            if connection.has(Flag::Closing) || connection.has(Flag::Joining) {
+                Flow::Pause
+            } else {
+                Flow::Continue
+            }
+        });
+        connection.inbound.set(inbound);
+        match fed {
+            Ok(fed) => self.counters.frames_in.add(fed.frames),
+            Err(violation) => {
+                tracing::debug!(connection = connection.id, %violation, "closing");
+                self.close(connection, violation.code, None);
+            }
+        }
+    }
+
+    /// Forgets a client whose connection is over.
+    pub(crate) fn end(&self, connection: &Rc<Connection>) {
+        if connection.has(Flag::Ended) {
+            return;
+        }
+        connection.set(Flag::Ended, true);
+        connection.set(Flag::Closing, true);
+        self.poller.borrow_mut().remove(
+            connection.socket.as_fd(),
+            connection.token(),
+            connection.has(Flag::Full),
+        );
+        self.ring_bell();
+        connection.shut_down();
+        if let Some(outbox) = connection.outbox.take() {
+            self.counters.frames_discarded.add(outbox.frames());
+            self.counters.bytes_discarded.add(outbox.queued_bytes());
+        }
+        self.detach(connection);
+    }
+
+    /// Puts a frame into an outbox, unless the connection is closing; a reader too slow for it is evicted.
+    pub(crate) fn push(&self, connection: &Rc<Connection>, frame: Bytes) -> bool {
+        if connection.has(Flag::Closing) {
+            return false;
+        }
+        self.count_queued(&frame);
+        let mut outbox = self.outbox_of(connection);
+        let waiting = outbox.push(frame);
+        connection.outbox.set(Some(outbox));
         self.mark_dirty(connection);
         if waiting > self.outbox_bytes_max() {
             self.evict(connection);
         }
+        true
+    }
+
+    fn count_queued(&self, frame: &Bytes) {
+        self.counters.frames_queued.add(1);
+        self.counters.bytes_queued.add(frame.len() as u64);
     }
 
     /// Puts a frame of a replay into an outbox.
     pub(crate) fn push_replay(&self, connection: &Rc<Connection>, frame: Bytes) {
         if connection.has(Flag::Closing) {
-            self.counters.dropped_closing.add(1);
             return;
         }
-        self.counters.deliveries.add(1);
-        connection.outbox.borrow_mut().push_replay(frame);
+        self.counters.replayed.add(1);
+        self.count_queued(&frame);
+        let mut outbox = self.outbox_of(connection);
+        outbox.push_replay(frame);
+        connection.outbox.set(Some(outbox));
         self.mark_dirty(connection);
     }
 
@@ -237,13 +302,15 @@ impl Core {
             return;
         }
         self.exporter.close(code);
-        {
-            let mut outbox = connection.outbox.borrow_mut();
-            if let Some((code, reconnect_after_ms)) = bye {
-                outbox.push(text_frame(|out| Event::Bye { code, reconnect_after_ms }.write_json(out)));
-            }
-            outbox.push(close_frame(code));
+        let mut outbox = self.outbox_of(connection);
+        let bye = bye.map(|(code, reconnect_after_ms)| {
+            text_frame(|out| Event::Bye { code, reconnect_after_ms }.write_json(out))
+        });
+        for frame in bye.into_iter().chain([close_frame(code)]) {
+            self.count_queued(&frame);
+            outbox.push(frame);
         }
+        connection.outbox.set(Some(outbox));
         connection.set(Flag::Closing, true);
         self.mark_dirty(connection);
         self.end_soon(connection);
@@ -251,9 +318,12 @@ impl Core {
 
     /// Cuts off a reader that is too slow, dropping what it has not begun to read.
     fn evict(&self, connection: &Rc<Connection>) {
-        let in_flight = usize::from(connection.in_flight.get());
-        let dropped = connection.outbox.borrow_mut().clear_behind(in_flight);
-        self.counters.dropped_closing.add(dropped);
+        let mut outbox = self.outbox_of(connection);
+        let (frames, bytes) = (outbox.frames(), outbox.queued_bytes());
+        outbox.clear();
+        self.counters.frames_discarded.add(frames - outbox.frames());
+        self.counters.bytes_discarded.add(bytes - outbox.queued_bytes());
+        connection.outbox.set(Some(outbox));
         self.close(connection, CloseCode::Slow, Some((ByeCode::Slow, 1_000)));
     }
 
@@ -261,57 +331,86 @@ impl Core {
         self.push(connection, ping_frame());
     }
 
+    /// Its own, or an empty one.
+    fn outbox_of(&self, connection: &Connection) -> Box<Outbox> {
+        connection.outbox.take().or_else(|| self.spare_outboxes.borrow_mut().pop()).unwrap_or_default()
+    }
+
     fn mark_dirty(&self, connection: &Rc<Connection>) {
         if !connection.has(Flag::Dirty) {
             connection.set(Flag::Dirty, true);
             self.dirty.borrow_mut().push(Rc::clone(connection));
+            self.ring_bell();
         }
     }
 
-    /// Starts a writer for every outbox that has something and none.
-    pub(crate) fn flush(self: &Rc<Self>) {
-        for connection in self.dirty.take() {
+    /// Writes every outbox that got something: all of them by one system call, as far as their sockets take it.
+    pub(crate) fn flush(&self) {
+        let mut dirty = self.dirty.take();
+        while !dirty.is_empty() {
+            for some in dirty.chunks(SENDS_MAX) {
+                self.send_batch(some);
+            }
+            // More frames than one send takes.
+            dirty.retain(|connection| connection.has(Flag::Dirty));
+        }
+        // The list keeps its memory for the next time.
+        self.dirty.replace(dirty);
+    }
+
+    fn send_batch(&self, connections: &[Rc<Connection>]) {
+        let mut batch = Vec::with_capacity(connections.len());
+        for connection in connections {
             connection.set(Flag::Dirty, false);
-            if !connection.has(Flag::Writing) && !connection.outbox.borrow().is_empty() {
-                connection.set(Flag::Writing, true);
-                monoio::spawn(write(Rc::clone(self), connection));
+            if !connection.has(Flag::Full)
+                && let Some(outbox) = connection.outbox.take()
+            {
+                batch.push((connection, outbox));
             }
         }
+        let mut sender = self.sender.borrow_mut();
+        let outcomes = sender.send(batch.iter().map(|(connection, outbox)| {
+            (connection.socket.as_fd(), outbox.next_batch().map(|frame| &**frame))
+        }));
+        self.counters.writes.add(outcomes.len() as u64);
+        for ((connection, outbox), outcome) in batch.into_iter().zip(outcomes) {
+            self.sent(connection, outbox, *outcome);
+        }
     }
-}
 
-/// Writes an outbox until it is empty: one frame plainly, several by one vectored write.
-async fn write(core: Rc<Core>, connection: Rc<Connection>) {
-    loop {
-        let (single, several, count) = {
-            let outbox = connection.outbox.borrow();
-            let mut batch = outbox.next_batch();
-            match batch.len() {
-                0 => break,
-                1 => (batch.next().cloned(), None, 1),
-                count => (None, Some(Frames::new(batch)), count),
+    /// Notes what a send achieved.
+    fn sent(&self, connection: &Rc<Connection>, mut outbox: Box<Outbox>, outcome: i32) {
+        let written = match usize::try_from(outcome) {
+            Ok(written) => written,
+            Err(_) if outcome == -libc::EAGAIN => 0,
+            Err(_) => {
+                // The peer is gone.
+                connection.outbox.set(Some(outbox));
+                self.end(connection);
+                return;
             }
         };
-        connection.in_flight.set(u8::try_from(count).unwrap_or(u8::MAX));
-        core.counters.writes.add(1);
-        let written = match (single, several) {
-            (Some(frame), _) => connection.socket.write(frame).await,
-            (None, Some(frames)) => connection.socket.write_vectored(frames).await,
-            (None, None) => break,
-        };
-        connection.in_flight.set(0);
-        let Ok(written @ 1..) = written else {
-            // The peer is gone; the reading task finds out and cleans up.
-            connection.socket.shut_down();
-            connection.set(Flag::Closing, true);
-            break;
-        };
-        core.counters.bytes_out.add(written as u64);
-        core.counters.frames_out.add(connection.outbox.borrow_mut().written(written));
-    }
-    connection.set(Flag::Writing, false);
-    if connection.has(Flag::Closing) {
-        connection.socket.shut_down_sending();
-        core.end_soon(&connection);
+        let (frames, short) = outbox.written(written);
+        self.counters.bytes_out.add(written as u64);
+        self.counters.frames_out.add(frames);
+        if short {
+            self.counters.sockets_full.add(1);
+            connection.set(Flag::Full, true);
+            self.poller.borrow_mut().await_room(connection.socket.as_fd(), connection.token());
+            self.ring_bell();
+        } else if !outbox.is_empty() {
+            connection.set(Flag::Dirty, true);
+        } else {
+            if outbox.is_small() && self.spare_outboxes.borrow().len() < SPARE_OUTBOXES_MAX {
+                self.spare_outboxes.borrow_mut().push(outbox);
+            }
+            if connection.has(Flag::Closing) {
+                // The close frame is out.
+                connection.socket.shut_down_sending();
+                self.end_soon(connection);
+            }
+            return;
+        }
+        connection.outbox.set(Some(outbox));
     }
 }

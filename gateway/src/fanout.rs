@@ -14,13 +14,15 @@ impl Core {
         let connections = self.connections.borrow();
         let members = registry.members(event.room).iter();
         let receivers = members.filter_map(|member| connections.get(member.slot as usize));
-        let behind = if event.ephemeral { self.outbox_bytes_max() / 2 } else { usize::MAX };
+        let behind = self.outbox_bytes_max() / 2;
         let push = |connection: &Rc<Connection>| {
-            if connection.outbox.borrow().bytes() >= behind {
+            self.counters.receivers.add(1);
+            if event.ephemeral && connection.outbox_bytes() >= behind {
                 self.counters.dropped_behind.add(1);
-            } else {
+            } else if self.push(connection, event.frame.clone()) {
                 self.counters.deliveries.add(1);
-                self.push(connection, event.frame.clone());
+            } else {
+                self.counters.dropped_closing.add(1);
             }
         };
         match event.audience {

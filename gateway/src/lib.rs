@@ -5,6 +5,7 @@ pub mod admin;
 pub mod bus;
 pub mod config;
 pub mod core;
+pub mod memory;
 pub mod outbox;
 pub mod room;
 pub mod session;

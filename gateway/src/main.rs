@@ -59,6 +59,7 @@ impl From<StartError> for Failed {
 }
 
 fn main() -> ExitCode {
+    hubbub_gateway::memory::keep_little();
     let flags = command().get_matches();
     raise_file_limit();
     let config = Settings::from_process(&gateway(), &flags).and_then(|settings| Config::check(&settings));

@@ -18,6 +18,8 @@ pub struct Outbox {
     bytes: u32,
     /// Of these, how many belong to a replay. Replays come first, so what is written comes off here first.
     replay_bytes: u32,
+    /// The front frame is written in part: the rest has to follow, whatever happens.
+    is_cut: bool,
 }
 
 impl Outbox {
@@ -39,15 +41,18 @@ impl Outbox {
         self.frames.iter().take(BATCH_FRAMES_MAX)
     }
 
-    /// So many bytes were written: whole frames go, the rest of a cut one stays in front. Gives the number of
-    /// frames that went.
-    pub fn written(&mut self, mut bytes: usize) -> u64 {
+    /// So many bytes of a batch were written: whole frames go, the rest of a cut one stays in front. Gives the
+    /// number of frames that went, and whether some of the batch stayed.
+    pub fn written(&mut self, mut bytes: usize) -> (u64, bool) {
+        let batch = self.next_batch().len() as u64;
         self.bytes = self.bytes.saturating_sub(count(bytes));
         self.replay_bytes = self.replay_bytes.saturating_sub(count(bytes));
         let mut frames = 0;
+        self.is_cut = false;
         while let Some(front) = self.frames.front_mut() {
             if bytes < front.len() {
                 front.advance(bytes);
+                self.is_cut = true;
                 break;
             }
             bytes -= front.len();
@@ -57,20 +62,29 @@ impl Outbox {
                 break;
             }
         }
-        if self.frames.is_empty() {
-            // An idle connection keeps no queue.
-            self.frames = VecDeque::new();
-        }
-        frames
+        (frames, frames < batch)
     }
 
-    /// Drops frames that have not begun to be written. Gives how many.
-    pub fn clear_behind(&mut self, in_flight: usize) -> u64 {
-        let dropped = self.frames.len().saturating_sub(in_flight);
-        self.frames.truncate(in_flight);
+    /// Drops frames that have not begun to be written.
+    pub fn clear(&mut self) {
+        self.frames.truncate(usize::from(self.is_cut));
         self.bytes = count(self.frames.iter().map(Bytes::len).sum());
         self.replay_bytes = 0;
-        dropped as u64
+    }
+
+    /// Frames that wait, the one that is written in part among them.
+    pub fn frames(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    /// Bytes that wait, of replays too.
+    pub fn queued_bytes(&self) -> u64 {
+        self.bytes.into()
+    }
+
+    /// Whether its memory is worth keeping for another connection: after a backlog it is too large.
+    pub fn is_small(&self) -> bool {
+        self.frames.capacity() <= BATCH_FRAMES_MAX
     }
 
     /// Bytes that count as waiting.
@@ -115,7 +129,7 @@ mod tests {
                 let batch: Vec<u8> = outbox.next_batch().flat_map(|frame| frame.to_vec()).collect();
                 let written = cuts[0].min(batch.len());
                 out.extend_from_slice(&batch[..written]);
-                frames_written += outbox.written(written);
+                frames_written += outbox.written(written).0;
             }
             prop_assert_eq!(out, expected);
             prop_assert_eq!((outbox.bytes(), frames_written), (0, frames.len() as u64));
@@ -137,13 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_written_is_not_dropped() {
+    fn what_is_written_in_part_is_not_dropped() {
         let mut outbox = Outbox::default();
         for _ in 0..5 {
             outbox.push(Bytes::from_static(b"abc"));
         }
-        outbox.written(1);
-        assert_eq!(outbox.clear_behind(2), 3);
-        assert_eq!(outbox.bytes(), 5);
+        assert_eq!(outbox.written(4), (1, true));
+        outbox.clear();
+        assert_eq!((outbox.frames(), outbox.bytes()), (1, 2));
+        assert_eq!(outbox.written(2), (1, false));
+        outbox.push(Bytes::from_static(b"abc"));
+        outbox.clear();
+        assert!(outbox.is_empty());
     }
 }

@@ -164,6 +164,7 @@ impl FakeCore {
 
     fn ask(&self, ask: Ask) {
         assert!(self.links.bus.ask(ask).is_ok());
+        self.links.bus.wake();
     }
 
     /// The next thing told.

@@ -28,11 +28,16 @@ pub struct BusHandle {
 }
 
 impl BusHandle {
-    /// Asks the bus; gives the question back when the queue is full.
+    /// Puts a question into the queue; gives it back when that is full. The bus looks when it is woken.
     pub fn ask(&self, ask: Ask) -> Result<(), Ask> {
-        self.asks.push(ask)?;
-        self.wake.notify_one();
-        Ok(())
+        self.asks.push(ask)
+    }
+
+    /// Makes the bus look at its queue.
+    pub fn wake(&self) {
+        if !self.asks.is_empty() {
+            self.wake.notify_one();
+        }
     }
 
     pub(super) fn take(&self) -> Option<Ask> {
@@ -65,11 +70,6 @@ impl CoreHandle {
         }
         Ok(())
     }
-
-    /// Batches that wait.
-    pub fn depth(&self) -> usize {
-        self.0.batches.len()
-    }
 }
 
 /// A core's end of its mailbox.
@@ -87,6 +87,11 @@ impl Inbox {
         self.0.awake.store(false, Ordering::Release);
         // Pairs with the swap in `tell`: what was pushed before the flag was seen set is visible below.
         std::sync::atomic::fence(Ordering::SeqCst);
+    }
+
+    /// Batches that wait.
+    pub fn depth(&self) -> usize {
+        self.0.batches.len()
     }
 
     /// The next batch.

@@ -5,7 +5,7 @@
 //! name their rooms.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 
 use bytes::Bytes;
@@ -20,6 +20,9 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::backend::{AppendError, BusError, Directory, PresenceOutcome, READ_WAIT, ReadEntry, Streams};
+
+/// Who has sessions in a room, on which cores: ordered, so that the entries of a user are neighbours.
+type Present = BTreeSet<(UserId, u16)>;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -37,7 +40,7 @@ struct State {
     unread: Vec<ReadEntry>,
     said: Vec<Bytes>,
     /// By room and user, the cores with sessions.
-    online: HashMap<RoomId, BTreeMap<UserId, Vec<u16>>>,
+    online: HashMap<RoomId, Present>,
 }
 
 impl Streams for MemoryBackend {
@@ -127,28 +130,29 @@ impl Directory for MemoryBackend {
         online: bool,
     ) -> Result<PresenceOutcome, BusError> {
         let mut state = self.state.borrow_mut();
-        let users = state.online.entry(room).or_default();
-        let cores = users.entry(user).or_default();
-        let was_online = !cores.is_empty();
-        cores.retain(|other| *other != core);
+        let present = state.online.entry(room).or_default();
+        let is_online = |present: &Present| present.range((user, 0)..=(user, u16::MAX)).next().is_some();
+        let was_online = is_online(present);
         if online {
-            cores.push(core);
+            present.insert((user, core));
+        } else {
+            present.remove(&(user, core));
         }
-        let is_online = !cores.is_empty();
-        if !is_online {
-            users.remove(&user);
-        }
-        let count = users.len() as u64;
-        if users.is_empty() {
+        let changed = was_online != is_online(present);
+        let count = present.len() as u64;
+        if present.is_empty() {
             state.online.remove(&room);
         }
-        Ok(PresenceOutcome { changed: was_online != is_online, count })
+        Ok(PresenceOutcome { changed, count })
     }
 
     async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {
         let state = self.state.borrow();
-        let users = state.online.get(&room);
-        let some = users.into_iter().flat_map(BTreeMap::keys).take(PRESENCE_USERS_MAX).copied().collect();
-        Ok((some, users.map_or(0, BTreeMap::len) as u64))
+        let present = state.online.get(&room).into_iter().flatten();
+        let mut users: Vec<UserId> = present.map(|(user, _)| *user).collect();
+        users.dedup();
+        let count = users.len() as u64;
+        users.truncate(PRESENCE_USERS_MAX);
+        Ok((users, count))
     }
 }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use hubbub_common::ids::RoomId;
 use hubbub_common::protocol::{ErrorCode, Event, Join, Ref, Refusal};
-use tokio::sync::oneshot;
 
 use super::{Core, Pending, Wanted};
 use crate::bus::{Ask, JoinAsk};
@@ -16,13 +15,8 @@ use crate::session::Step;
 pub(super) const UNAVAILABLE_RETRY_MS: u64 = 1_000;
 
 impl Core {
-    /// Handles a text message; gives what to wait for before the next one.
-    pub(crate) fn handle(
-        self: &Rc<Self>,
-        connection: &Rc<Connection>,
-        text: &str,
-        uptime_ms: u64,
-    ) -> Option<oneshot::Receiver<()>> {
+    /// Handles a text message; whether its answer has to come before the next one is looked at.
+    pub(crate) fn handle(self: &Rc<Self>, connection: &Rc<Connection>, text: &str, uptime_ms: u64) -> bool {
         let step = {
             let registry = self.registry.borrow();
             let is_joined = |room| registry.is_joined(connection.slot, room);
@@ -73,12 +67,12 @@ impl Core {
                     .unwrap_or_else(|| self.refuse_unavailable(connection, reference));
             }
         }
-        None
+        false
     }
 
     /// For what has no answer: a full queue drops it.
     fn tell_bus(&self, ask: Ask) {
-        if self.bus.ask(ask).is_err() {
+        if self.ask_bus(ask).is_err() {
             tracing::debug!("the bus is behind: an event without an answer was dropped");
         }
     }
@@ -89,12 +83,7 @@ impl Core {
         self.push_event(connection, &refusal.retry_after_ms(UNAVAILABLE_RETRY_MS).event());
     }
 
-    fn join(
-        &self,
-        connection: &Rc<Connection>,
-        reference: Option<Ref>,
-        rooms: &[Join],
-    ) -> Option<oneshot::Receiver<()>> {
+    fn join(&self, connection: &Rc<Connection>, reference: Option<Ref>, rooms: &[Join]) -> bool {
         let (asked, wanted, member) = {
             let session = connection.session.borrow();
             let wanted: Vec<Wanted> = rooms
@@ -108,18 +97,16 @@ impl Core {
                 .collect();
             (asked, wanted, session.membership_decides().then_some(session.user()))
         };
-        let (answer, answered) = oneshot::channel();
         let pending = Pending::Joined {
             connection: Rc::clone(connection),
             reference: reference.clone(),
             rooms: wanted,
-            _answered: answer,
         };
-        if self.ask(pending, |waiter| Ask::Join { rooms: asked, member, waiter }).is_none() {
+        let asked = self.ask(pending, |waiter| Ask::Join { rooms: asked, member, waiter });
+        if asked.is_none() {
             self.refuse_unavailable(connection, reference);
-            return None;
         }
-        Some(answered)
+        asked.is_some()
     }
 
     fn leave(&self, connection: &Rc<Connection>, reference: Option<&Ref>, rooms: &[RoomId]) {

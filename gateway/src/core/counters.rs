@@ -1,10 +1,11 @@
 //! What a core counts: plain cells on the hot path, handed to Prometheus once a second.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use hubbub_common::metrics as names;
 use hubbub_common::protocol::{CloseCode, ErrorCode};
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// A counter that only its own thread touches.
 #[derive(Debug, Default)]
@@ -15,7 +16,7 @@ impl Count {
         self.0.set(self.0.get().wrapping_add(n));
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.get()
     }
 }
@@ -26,11 +27,24 @@ pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) rooms: usize,
     pub(crate) subscriptions: usize,
+    pub(crate) outboxes_spare: usize,
+}
+
+/// Requests to a ring and what came back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RingCounts {
+    pub(crate) enters: u64,
+    pub(crate) submissions: u64,
+    pub(crate) completions: u64,
 }
 
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// WebSockets that began.
+    pub(crate) begun: Count,
+    /// And ended.
+    pub(crate) ended: Count,
     pub(crate) frames_in: Count,
     pub(crate) bytes_in: Count,
     pub(crate) frames_out: Count,
@@ -38,13 +52,71 @@ pub(crate) struct Counters {
     pub(crate) writes: Count,
     pub(crate) published: Count,
     pub(crate) events: Count,
+    /// Sessions that events were for.
+    pub(crate) receivers: Count,
     pub(crate) deliveries: Count,
+    pub(crate) replayed: Count,
     /// Ephemeral events not given to a receiver that was behind.
     pub(crate) dropped_behind: Count,
-    /// Events for connections that were closing, and frames of evicted ones.
+    /// Events for connections that were closing.
     pub(crate) dropped_closing: Count,
-    pub(crate) turn_ns: Count,
+    /// Frames and bytes put into outboxes.
+    pub(crate) frames_queued: Count,
+    pub(crate) bytes_queued: Count,
+    /// Taken out of outboxes unsent.
+    pub(crate) frames_discarded: Count,
+    pub(crate) bytes_discarded: Count,
+    pub(crate) sockets_full: Count,
     pub(crate) inbox_batches: Count,
+    /// Most batches that waited in the inbox since the last flush.
+    pub(crate) inbox_depth_max: Cell<usize>,
+    pub(crate) turns: Times,
+}
+
+impl Counters {
+    fn outbox_frames(&self) -> u64 {
+        self.frames_queued.get().wrapping_sub(self.frames_out.get() + self.frames_discarded.get())
+    }
+
+    fn outbox_bytes(&self) -> u64 {
+        self.bytes_queued.get().wrapping_sub(self.bytes_out.get() + self.bytes_discarded.get())
+    }
+}
+
+/// Buckets of [`Times`]: one for each power of two of nanoseconds, up to seventeen seconds.
+const BUCKETS: usize = 35;
+
+/// Durations, gathered for a histogram: two cells each.
+#[derive(Debug)]
+pub(crate) struct Times([(Cell<u64>, Cell<u64>); BUCKETS]);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Default::default()))
+    }
+}
+
+impl Times {
+    pub(crate) fn add(&self, time: Duration) {
+        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = (ns.checked_ilog2().unwrap_or(0) as usize).min(BUCKETS - 1);
+        if let Some((count, sum_ns)) = self.0.get(bucket) {
+            count.set(count.get() + 1);
+            sum_ns.set(sum_ns.get().saturating_add(ns));
+        }
+    }
+
+    /// Hands everything over, each bucket by its mean.
+    #[expect(clippy::cast_precision_loss, reason = "a histogram is of floats")]
+    fn flush(&self, histogram: &Histogram) {
+        for (count, sum_ns) in &self.0 {
+            let (count, sum_ns) = (count.take(), sum_ns.take());
+            if count > 0 {
+                let times = usize::try_from(count).unwrap_or(usize::MAX);
+                histogram.record_many(sum_ns as f64 / 1e9 / count as f64, times);
+            }
+        }
+    }
 }
 
 /// Reads one counter.
@@ -54,8 +126,26 @@ type Read = fn(&Counters) -> u64;
 pub(crate) struct Exporter {
     core: String,
     counters: Vec<(Counter, Read)>,
-    turn_seconds: Gauge,
-    gauges: [Gauge; 3],
+    turn_seconds: Histogram,
+    gauges: [Gauge; 7],
+    sends: RingExporter,
+    polls: RingExporter,
+}
+
+struct RingExporter([Counter; 3]);
+
+impl RingExporter {
+    fn new(core: &str, ring: &'static str) -> Self {
+        let of = |metric: names::Metric| counter!(metric.name, "core" => core.to_owned(), "ring" => ring);
+        Self([of(names::RING_ENTERS), of(names::RING_SUBMISSIONS), of(names::RING_COMPLETIONS)])
+    }
+
+    fn flush(&self, counts: RingCounts) {
+        let [enters, submissions, completions] = &self.0;
+        enters.absolute(counts.enters);
+        submissions.absolute(counts.submissions);
+        completions.absolute(counts.completions);
+    }
 }
 
 impl Exporter {
@@ -73,28 +163,49 @@ impl Exporter {
                 (of(names::WRITES), |c| c.writes.get()),
                 (of(names::PUBLISHED), |c| c.published.get()),
                 (of(names::EVENTS), |c| c.events.get()),
+                (of(names::RECEIVERS), |c| c.receivers.get()),
                 (of(names::DELIVERIES), |c| c.deliveries.get()),
+                (of(names::REPLAYED), |c| c.replayed.get()),
+                (of(names::FRAMES_QUEUED), |c| c.frames_queued.get()),
+                (of(names::FRAMES_DISCARDED), |c| c.frames_discarded.get()),
+                (of(names::SOCKETS_FULL), |c| c.sockets_full.get()),
                 (dropped("behind"), |c| c.dropped_behind.get()),
                 (dropped("closing"), |c| c.dropped_closing.get()),
                 (of(names::INBOX_BATCHES), |c| c.inbox_batches.get()),
             ],
-            turn_seconds: now(names::TURN_SECONDS),
-            gauges: [now(names::CONNECTIONS), now(names::ROOMS), now(names::SUBSCRIPTIONS)],
+            turn_seconds: histogram!(names::TURN_SECONDS.name, "core" => core.clone()),
+            gauges: [
+                now(names::CONNECTIONS),
+                now(names::ROOMS),
+                now(names::SUBSCRIPTIONS),
+                now(names::OUTBOXES_SPARE),
+                now(names::OUTBOX_FRAMES),
+                now(names::OUTBOX_BYTES),
+                now(names::INBOX_DEPTH_MAX),
+            ],
+            sends: RingExporter::new(&core, "sends"),
+            polls: RingExporter::new(&core, "polls"),
             core,
         }
     }
 
     /// Hands over what was counted.
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-    pub(crate) fn flush(&self, counters: &Counters, gauges: Gauges) {
+    pub(crate) fn flush(&self, counters: &Counters, gauges: Gauges, sends: RingCounts, polls: RingCounts) {
         for (handle, read) in &self.counters {
             handle.absolute(read(counters));
         }
-        self.turn_seconds.set(counters.turn_ns.get() as f64 / 1e9);
-        let [connections, rooms, subscriptions] = &self.gauges;
+        counters.turns.flush(&self.turn_seconds);
+        let [connections, rooms, subscriptions, spare, frames, bytes, inbox] = &self.gauges;
         connections.set(gauges.connections as f64);
         rooms.set(gauges.rooms as f64);
         subscriptions.set(gauges.subscriptions as f64);
+        spare.set(gauges.outboxes_spare as f64);
+        frames.set(counters.outbox_frames() as f64);
+        bytes.set(counters.outbox_bytes() as f64);
+        inbox.set(counters.inbox_depth_max.take() as f64);
+        self.sends.flush(sends);
+        self.polls.flush(polls);
     }
 
     /// Counts a handshake by the status of its answer. Rare enough to look the handle up.

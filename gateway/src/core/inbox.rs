@@ -1,5 +1,4 @@
-//! What the bus tells a core, in order. A turn handles everything that waits, then writes: messages that come
-//! together leave together.
+//! What the bus tells a core, in order.
 
 use std::rc::Rc;
 
@@ -19,7 +18,9 @@ const DRAIN_SPREAD_MS: u64 = 5_000;
 impl Core {
     /// Handles everything that waits.
     pub(super) fn turn(self: &Rc<Self>, inbox: &Inbox) {
-        let began = self.clock.elapsed();
+        self.ring_bell();
+        let depth_max = &self.counters.inbox_depth_max;
+        depth_max.set(depth_max.get().max(inbox.depth()));
         while let Some(batch) = inbox.take() {
             self.counters.inbox_batches.add(1);
             for tell in batch {
@@ -35,12 +36,9 @@ impl Core {
                 }
             }
         }
-        self.flush();
-        let took = self.clock.elapsed().saturating_sub(began);
-        self.counters.turn_ns.add(u64::try_from(took.as_nanos()).unwrap_or(0));
     }
 
-    fn take_answer(&self, pending: Pending, answer: Answer) {
+    fn take_answer(self: &Rc<Self>, pending: Pending, answer: Answer) {
         match (pending, answer) {
             (Pending::Stored { connection, reference, room }, Answer::Stored(id)) => {
                 let reference = reference.as_ref();
@@ -51,8 +49,13 @@ impl Core {
                 let refusal = Refusal::new(reference, ErrorCode::Internal, message);
                 self.push_event(&connection, &refusal.event());
             }
-            (Pending::Joined { connection, reference, rooms, _answered }, Answer::Joined(answers)) => {
+            (Pending::Joined { connection, reference, rooms }, Answer::Joined(answers)) => {
                 self.finish_join(&connection, reference.as_ref(), &rooms, answers);
+                self.joined(&connection);
+            }
+            (Pending::Joined { connection, reference, .. }, _) => {
+                self.refuse_unavailable(&connection, reference);
+                self.joined(&connection);
             }
             (Pending::Present { connection, reference, room }, Answer::Present(online, count)) => {
                 let reference = reference.as_ref();
@@ -65,7 +68,6 @@ impl Core {
             }
             (
                 Pending::Stored { connection, reference, .. }
-                | Pending::Joined { connection, reference, .. }
                 | Pending::Present { connection, reference, .. },
                 _,
             ) => self.refuse_unavailable(&connection, reference),

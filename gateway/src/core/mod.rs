@@ -5,17 +5,22 @@
 
 mod act;
 mod counters;
+mod greetings;
 mod inbox;
+pub(crate) mod poller;
+pub(crate) mod sender;
 pub(crate) mod socket;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod turn;
 mod wheel;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::entry::new_origin;
 use hubbub_common::ids::RoomId;
@@ -29,11 +34,18 @@ use crate::bus::{Answer, Ask, BusHandle, Waiter};
 use crate::config::Config;
 use crate::connection::{Connection, RECEIVE_BYTES};
 use crate::handshake::{AuthError, Busy, Gate};
+use crate::memory::Rest;
+use crate::outbox::Outbox;
 use crate::room::Registry;
 use crate::session::{Identity, Session, SessionLimits};
 use crate::status::Status;
+use crate::ws::encode::text_frame;
 use counters::{Counters, Exporter, Gauges};
+use greetings::Greetings;
+use poller::{Poller, Ready};
+use sender::Sender;
 use socket::Socket;
+use turn::Bell;
 use wheel::{Due, Wheel};
 
 pub use thread::{CoreSeed, start};
@@ -45,22 +57,9 @@ const MISSED_MAX: u8 = 2;
 
 /// An answer that is awaited from the bus.
 enum Pending {
-    Stored {
-        connection: Rc<Connection>,
-        reference: Option<Ref>,
-        room: RoomId,
-    },
-    Joined {
-        connection: Rc<Connection>,
-        reference: Option<Ref>,
-        rooms: Vec<Wanted>,
-        _answered: oneshot::Sender<()>,
-    },
-    Present {
-        connection: Rc<Connection>,
-        reference: Option<Ref>,
-        room: RoomId,
-    },
+    Stored { connection: Rc<Connection>, reference: Option<Ref>, room: RoomId },
+    Joined { connection: Rc<Connection>, reference: Option<Ref>, rooms: Vec<Wanted> },
+    Present { connection: Rc<Connection>, reference: Option<Ref>, room: RoomId },
     Login(oneshot::Sender<Answer>),
 }
 
@@ -84,9 +83,20 @@ pub struct Core {
     pub(crate) registry: RefCell<Registry>,
     pending: RefCell<Slab<Pending>>,
     wheel: RefCell<Wheel>,
+    pub(crate) greetings: RefCell<Greetings>,
     /// Connections whose outbox got something since the last flush.
     pub(crate) dirty: RefCell<Vec<Rc<Connection>>>,
     pub(crate) receive_buffer: RefCell<Box<[u8]>>,
+    /// Connections that sent more than one read takes.
+    pub(crate) unread: RefCell<Vec<Rc<Connection>>>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are kept: a connection holds one or none")]
+    pub(crate) spare_outboxes: RefCell<Vec<Box<Outbox>>>,
+    pub(crate) sender: RefCell<Sender>,
+    pub(crate) poller: RefCell<Poller>,
+    /// Kept for its memory.
+    events: RefCell<Vec<Ready>>,
+    pub(crate) bell: Bell,
+    rest: Rest,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
     /// Connection ids count up from a random number.
@@ -94,7 +104,7 @@ pub struct Core {
 }
 
 impl Core {
-    fn new(seed: &CoreSeed) -> Rc<Self> {
+    fn new(seed: &CoreSeed, sender: Sender, poller: Poller) -> Rc<Self> {
         Rc::new(Self {
             id: seed.id,
             config: Arc::clone(&seed.config),
@@ -107,8 +117,16 @@ impl Core {
             registry: RefCell::default(),
             pending: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
+            greetings: RefCell::new(Greetings::new()),
             dirty: RefCell::default(),
             receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
+            unread: RefCell::default(),
+            spare_outboxes: RefCell::default(),
+            sender: RefCell::new(sender),
+            poller: RefCell::new(poller),
+            events: RefCell::default(),
+            bell: Bell::default(),
+            rest: Rest::default(),
             counters: Counters::default(),
             exporter: Exporter::new(seed.id),
             next_connection: Cell::new(new_origin()),
@@ -130,8 +148,13 @@ impl Core {
         }
     }
 
-    /// Takes a client in and welcomes it.
-    pub(crate) fn attach(self: &Rc<Self>, socket: Socket, identity: Identity) -> Rc<Connection> {
+    /// Takes a client in and welcomes it, behind the answer to its request.
+    pub(crate) fn attach(
+        self: &Rc<Self>,
+        socket: Socket,
+        identity: Identity,
+        mut answer: Vec<u8>,
+    ) -> Rc<Connection> {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
         let user = identity.user;
@@ -146,46 +169,46 @@ impl Core {
             connection
         };
         self.registry.borrow_mut().attach(connection.slot, user);
+        self.counters.begun.add(1);
         self.heard(&connection);
         let session = connection.session.borrow();
         self.schedule(&connection, self.heartbeat_s().min(session.expires_in_s(now_ms())));
-        self.push_event(
-            &connection,
-            &Event::Welcome {
-                connection: &format!("{id:016x}"),
-                gateway: &self.config.shared.server_id,
-                user: UserRef { id: user, name: session.name() },
-                heartbeat_ms: self.heartbeat_s() * 1_000,
-                resume_window_ms: self.config.shared.resume_window.as_secs() * 1_000,
-                limits: Limits {
-                    max_body_bytes: self.config.shared.body_bytes_max,
-                    max_frame_bytes: self.config.shared.frame_bytes_max,
-                    max_rooms: JOINED_ROOMS_MAX,
-                    sends_per_second: self.config.sends_per_second,
-                },
+        let id = format!("{id:016x}");
+        let welcome = Event::Welcome {
+            connection: &id,
+            gateway: &self.config.shared.server_id,
+            user: UserRef { id: user, name: session.name() },
+            heartbeat_ms: self.heartbeat_s() * 1_000,
+            resume_window_ms: self.config.shared.resume_window.as_secs() * 1_000,
+            limits: Limits {
+                max_body_bytes: self.config.shared.body_bytes_max,
+                max_frame_bytes: self.config.shared.frame_bytes_max,
+                max_rooms: JOINED_ROOMS_MAX,
+                sends_per_second: self.config.sends_per_second,
             },
-        );
+        };
+        answer.extend_from_slice(&text_frame(|out| welcome.write_json(out)));
+        self.push(&connection, Bytes::from(answer));
         drop(session);
-        self.flush();
         connection
     }
 
-    /// Forgets a client whose connection is over.
+    /// Takes a client out of all tables.
     pub(crate) fn detach(&self, connection: &Rc<Connection>) {
         let gone = self.registry.borrow_mut().detach(connection.slot);
         let user = connection.session.borrow().user();
         for room in gone {
             self.presence_changed(room, user, false);
         }
-        connection.socket.shut_down();
         let mut connections = self.connections.borrow_mut();
         connections.try_remove(connection.slot as usize);
+        self.counters.ended.add(1);
         self.status.set_connections(self.id, connections.len());
     }
 
     fn presence_changed(&self, room: RoomId, user: hubbub_common::ids::UserId, online: bool) {
         let ask = Ask::PresenceChanged { room, user, core: self.id, online };
-        if self.bus.ask(ask).is_err() {
+        if self.ask_bus(ask).is_err() {
             tracing::debug!(%room, %user, "a change of presence was lost: the bus is behind");
         }
     }
@@ -215,6 +238,7 @@ impl Core {
     /// Once a second: heartbeats, expired tokens, connections that do not end, and the counters.
     fn tick(self: &Rc<Self>) {
         let now_s = self.clock.elapsed().as_secs();
+        self.greetings.borrow_mut().tick(now_s);
         let due = self.wheel.borrow_mut().turn_to(now_s);
         for due in due {
             let connection = self.connections.borrow().get(due.slot as usize).cloned();
@@ -222,7 +246,7 @@ impl Core {
                 self.come_up(&connection, now_s);
             }
         }
-        self.flush();
+        self.rest.look(self.counters.begun.get() + self.counters.ended.get());
         let registry = self.registry.borrow();
         self.exporter.flush(
             &self.counters,
@@ -230,7 +254,10 @@ impl Core {
                 connections: self.connections.borrow().len(),
                 rooms: registry.room_count(),
                 subscriptions: registry.subscription_count(),
+                outboxes_spare: self.spare_outboxes.borrow().len(),
             },
+            self.sender.borrow().counts,
+            self.poller.borrow().counts(),
         );
     }
 
@@ -239,7 +266,7 @@ impl Core {
         if connection.has(Flag::Closing) {
             // A heartbeat that was due anyway must not cut off the close frame.
             if now_s >= u64::from(connection.ends_s.get()) {
-                connection.socket.shut_down();
+                connection.shut_down();
             }
             return;
         }
@@ -264,12 +291,18 @@ impl Core {
         self.schedule(connection, next_s.min(expires_s));
     }
 
+    /// Asks the bus, which is woken at the end of the turn.
+    pub(crate) fn ask_bus(&self, ask: Ask) -> Result<(), Ask> {
+        self.ring_bell();
+        self.bus.ask(ask)
+    }
+
     /// Puts a question to the bus; `None` when it can't take one.
     fn ask(&self, pending: Pending, ask: impl FnOnce(Waiter) -> Ask) -> Option<()> {
         let mut table = self.pending.borrow_mut();
         let ticket = table.insert(pending);
         let waiter = Waiter { core: self.id, ticket: u32::try_from(ticket).ok()? };
-        if self.bus.ask(ask(waiter)).is_err() {
+        if self.ask_bus(ask(waiter)).is_err() {
             table.try_remove(ticket);
             return None;
         }

@@ -4,17 +4,21 @@
 //! process: its connections are lost either way, and a supervisor starts all anew.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use hubbub_common::token::Verifier;
-use monoio::net::{ListenerOpts, TcpListener};
+use monoio::net::{ListenerOpts, TcpListener, UnixStream};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustix::thread::CpuSet;
 
 use super::Core;
+use super::poller::Poller;
+use super::sender::Sender;
+use super::turn::end_turns;
 use crate::accept::accept;
 use crate::bus::{BusHandle, Inbox};
 use crate::config::{Config, Driver};
@@ -85,19 +89,26 @@ pub fn start(seed: CoreSeed) -> Result<(), String> {
 async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
     let prepared = listen(seed.config.shared.listen).and_then(|listener| {
         let eventfd = seed.inbox.eventfd().map_err(|error| format!("eventfd: {error}"))?;
-        Ok((listener, eventfd))
+        let with_ring = seed.config.driver == Driver::IoUring;
+        let sender = Sender::new(with_ring).map_err(|error| format!("io_uring for sends: {error}"))?;
+        let poller = Poller::new(with_ring).map_err(|error| format!("io_uring to watch sockets: {error}"))?;
+        let watched = poller.descriptor().and_then(|fd| UnixStream::from_std(fd.into()));
+        let watched = watched.map_err(|error| format!("io_uring to watch sockets: {error}"))?;
+        Ok((listener, eventfd, sender, poller, watched))
     });
-    let (listener, eventfd) = match prepared {
+    let (listener, eventfd, sender, poller, watched) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             let _ = started.send(Err(error));
             return;
         }
     };
-    let core = Core::new(&seed);
+    let core = Core::new(&seed, sender, poller);
     let _ = started.send(Ok(()));
     monoio::spawn(accept(Rc::clone(&core), Arc::clone(&seed.config), listener));
     monoio::spawn(tick(Rc::clone(&core)));
+    monoio::spawn(end_turns(Rc::clone(&core)));
+    monoio::spawn(watch(Rc::clone(&core), watched));
     // One loop: sleep until the bus has something, then a turn.
     let wake = match monoio::fs::File::from_std(eventfd.into()) {
         Ok(wake) => wake,
@@ -119,8 +130,23 @@ async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
 
 fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
-    TcpListener::bind_with_config(address, &options)
-        .map_err(|error| format!("HUBBUB_LISTEN {address}: {error}"))
+    let failed = |error: std::io::Error| format!("HUBBUB_LISTEN {address}: {error}");
+    let listener = TcpListener::bind_with_config(address, &options).map_err(failed)?;
+    // Frames are written whole: waiting for more to send would only delay them. Accepted sockets inherit it.
+    #[expect(unsafe_code, reason = "the listener lends no descriptor")]
+    // SAFETY: the listener owns the descriptor and outlives this use of it.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) };
+    rustix::net::sockopt::set_tcp_nodelay(descriptor, true).map_err(|error| failed(error.into()))?;
+    Ok(listener)
+}
+
+/// Waits for the poller's descriptor, under the type of a stream, because the runtime waits for those.
+async fn watch(core: Rc<Core>, poller: UnixStream) {
+    while poller.readable(false).await.is_ok() {
+        core.take_ready();
+    }
+    tracing::error!("the sockets can't be watched");
+    std::process::exit(EXIT_BUG);
 }
 
 async fn tick(core: Rc<Core>) {

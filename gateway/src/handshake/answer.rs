@@ -1,10 +1,15 @@
-//! Answers other than an upgrade, as `application/problem+json` (RFC 9457).
+//! What goes back to a client: the upgrade, or why there is none, as `application/problem+json` (RFC 9457).
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
-use hyper::http::HeaderValue;
-use hyper::{Response, StatusCode};
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hubbub_common::protocol::SUBPROTOCOL;
+use hyper::StatusCode;
+use sha1::{Digest as _, Sha1};
+
+/// Appended to the key before it is hashed (RFC 6455 section 1.3).
+const KEY_SUFFIX: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// A request that gets no WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +17,8 @@ pub(super) struct Refusal {
     pub(super) status: u16,
     pub(super) code: &'static str,
     pub(super) detail: String,
-    pub(super) header: Option<(HeaderName, HeaderValue)>,
+    /// A header line of its own.
+    pub(super) header: Option<String>,
 }
 
 impl Refusal {
@@ -25,13 +31,16 @@ impl Refusal {
     }
 
     pub(super) fn upgrade_required() -> Self {
-        let header = (HeaderName::from_static("sec-websocket-version"), HeaderValue::from_static("13"));
-        let detail = "expected a WebSocket upgrade, version 13";
-        Self { header: Some(header), ..Self::new(426, "bad_request", detail) }
+        let header = Some("Sec-WebSocket-Version: 13".to_owned());
+        Self { header, ..Self::new(426, "bad_request", "expected a WebSocket upgrade, version 13") }
     }
 
     pub(super) fn bad_request(detail: &str) -> Self {
         Self::new(400, "bad_request", detail)
+    }
+
+    pub(super) fn head_too_large() -> Self {
+        Self::new(431, "too_large", "the request's head is too large")
     }
 
     pub(super) fn forbidden_origin() -> Self {
@@ -43,31 +52,61 @@ impl Refusal {
     }
 
     pub(super) fn unavailable(detail: &str, retry_after_s: u32) -> Self {
-        let header = (RETRY_AFTER, HeaderValue::from(retry_after_s));
-        Self { header: Some(header), ..Self::new(503, "unavailable", detail) }
+        let header = Some(format!("Retry-After: {retry_after_s}"));
+        Self { header, ..Self::new(503, "unavailable", detail) }
     }
 
-    pub(super) fn response(self) -> Response<Full<Bytes>> {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    pub(super) fn response(&self) -> Vec<u8> {
         let body = serde_json::json!({
             "type": "about:blank",
-            "title": status.canonical_reason(),
+            "title": reason(self.status),
             "status": self.status,
             "code": self.code,
             "detail": self.detail,
         });
-        let mut response = json(self.status, "application/problem+json", body.to_string());
-        if let Some((name, value)) = self.header {
-            response.headers_mut().insert(name, value);
-        }
-        response
+        response(self.status, "application/problem+json", self.header.as_deref(), &body.to_string())
     }
 }
 
-/// A response with a JSON body.
-pub(super) fn json(status: u16, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body));
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
+}
+
+/// A response after which the connection ends.
+pub(super) fn response(status: u16, content_type: &str, header: Option<&str>, body: &str) -> Vec<u8> {
+    let mut head = format!(
+        "HTTP/1.1 {status} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n",
+        reason(status),
+        body.len()
+    );
+    if let Some(header) = header {
+        let _ = write!(head, "{header}\r\n");
+    }
+    (head + "\r\n" + body).into_bytes()
+}
+
+/// Accepts the upgrade (RFC 6455 section 4.2.2). The subprotocol is named only to a client that offered some.
+pub(super) fn switching_protocols(key: &str, names_subprotocol: bool) -> Vec<u8> {
+    let accept = Sha1::new().chain_update(key).chain_update(KEY_SUFFIX).finalize();
+    let mut head = String::with_capacity(192);
+    head.push_str("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    STANDARD.encode_string(accept, &mut head);
+    if names_subprotocol {
+        head.push_str("\r\nSec-WebSocket-Protocol: ");
+        head.push_str(SUBPROTOCOL);
+    }
+    head.push_str("\r\n\r\n");
+    head.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_the_rfc_gets_its_answer() {
+        let answer = String::from_utf8(switching_protocols("dGhlIHNhbXBsZSBub25jZQ==", true)).unwrap();
+        assert!(answer.contains("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"));
+        assert!(answer.ends_with("Sec-WebSocket-Protocol: hubbub.v1.json\r\n\r\n"));
+    }
 }

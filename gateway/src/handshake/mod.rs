@@ -1,42 +1,29 @@
 //! From an accepted socket to a WebSocket, or to an answer that says why not.
 //!
-//! hyper reads the request and writes the answer; [`request`] decides. The shell runs in a task of its own,
-//! so that none of its state stays with the connection. Bytes that a client sent right behind its request
-//! come back as `early`.
+//! [`http`] reads the request and [`request`] decides, both pure. A client that is let in gets the upgrade and its
+//! `welcome` in one write, later, by its connection; bytes that it sent right behind its request go along as
+//! `early`. Everybody else gets an answer and is left.
+//!
+//! hyper over the runtime's poll interface did this first, at twice the CPU a handshake and with buffers that
+//! outlived it; see `benches/RESULTS.md`.
 
 mod answer;
+mod http;
 mod request;
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
-use std::rc::Rc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{Either, Empty, Full};
 use hubbub_common::config::Shared;
-use hubbub_common::protocol::SUBPROTOCOL;
-use hyper::body::Incoming;
-use hyper::header::{CONNECTION, HeaderName};
-use hyper::http::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use monoio::io::{IntoCompIo as _, IntoPollIo as _};
+use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
-use monoio_compat::hyper::{MonoioIo, MonoioTimer};
+use rustix::net::{Shutdown, shutdown};
 
+use crate::core::socket::{descriptor, receive};
 use crate::session::Identity;
 use answer::Refusal;
+use http::Request;
 
-/// How long a client may take to send its request.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// How long everything before the upgrade may take.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
-/// Bytes of a request's head.
-const REQUEST_BYTES_MAX: usize = 8_192;
 /// After how many seconds a refused client should try again.
 const RETRY_AFTER_S: u32 = 2;
 
@@ -77,68 +64,102 @@ pub(crate) trait Gate {
 
 /// A client that has its WebSocket.
 pub(crate) struct Upgraded {
-    pub(crate) stream: TcpStream,
+    /// The answer to its request, not sent yet.
+    pub(crate) answer: Vec<u8>,
     /// What came behind the request.
-    pub(crate) early: Bytes,
+    pub(crate) early: Box<[u8]>,
     pub(crate) identity: Identity,
     /// Of the client, also behind proxies.
     pub(crate) address: IpAddr,
 }
 
-type Answer = Response<Either<Full<Bytes>, Empty<Bytes>>>;
+/// What a request wants.
+enum Wish {
+    Health,
+    WebSocket { token: String, answer: Vec<u8>, address: IpAddr },
+}
 
-/// Reads requests until one is upgraded; `None` when the connection ends without.
+/// Reads a request and answers it; gives the stream back when that was an upgrade.
 pub(crate) async fn perform(
     stream: TcpStream,
     peer: SocketAddr,
     settings: &Shared,
     gate: &impl Gate,
-) -> Option<Upgraded> {
-    let admitted: Rc<RefCell<Option<(Identity, IpAddr)>>> = Rc::default();
-    let service = service_fn(|request: Request<Incoming>| {
-        let admitted = Rc::clone(&admitted);
-        async move {
-            let address = request::client_address(peer.ip(), request.headers(), settings);
-            let answer = match answer(request, settings, gate).await {
-                Ok((answer, Some(identity))) => {
-                    *admitted.borrow_mut() = Some((identity, address));
-                    answer
+    buffer: &RefCell<Box<[u8]>>,
+) -> Option<(TcpStream, Upgraded)> {
+    let mut unread = Vec::new();
+    let wish = loop {
+        stream.readable(false).await.ok()?;
+        let mut buffer = buffer.borrow_mut();
+        let received = match receive(descriptor(&stream), &mut buffer).ok()? {
+            Some(0) => return None,
+            Some(received) => buffer.get(..received)?,
+            None => continue,
+        };
+        let wish = if unread.is_empty() {
+            read(received, peer, settings, gate)
+        } else {
+            unread.extend_from_slice(received);
+            read(&unread, peer, settings, gate)
+        };
+        match wish {
+            Ok(Some((wish, used))) => {
+                if unread.is_empty() {
+                    unread.extend_from_slice(received.get(used..).unwrap_or_default());
+                } else {
+                    unread.drain(..used);
                 }
-                Ok((answer, None)) => answer,
-                Err(refusal) => {
-                    let mut response = refusal.response();
-                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                    response.map(Either::Left)
-                }
-            };
-            gate.answered(answer.status().as_u16());
-            Ok::<_, Infallible>(answer)
+                break Ok(wish);
+            }
+            Ok(None) if unread.is_empty() => unread.extend_from_slice(received),
+            Ok(None) => {}
+            Err(refusal) => break Err(refusal),
         }
-    });
-    let io = MonoioIo::new(stream.into_poll_io().ok()?);
-    let connection = http1::Builder::new()
-        .timer(MonoioTimer)
-        .header_read_timeout(REQUEST_MAX)
-        .max_buf_size(REQUEST_BYTES_MAX)
-        .serve_connection(io, service)
-        .without_shutdown();
-    let parts = monoio::time::timeout(HANDSHAKE_MAX, pin!(connection)).await.ok()?.ok()?;
-    let (identity, address) = admitted.borrow_mut().take()?;
-    let stream = parts.io.inner().into_comp_io().ok()?;
-    Some(Upgraded { stream, early: parts.read_buf, identity, address })
+    };
+    let refusal = match wish {
+        Ok(Wish::WebSocket { token, answer, address }) => match gate.authenticate(token).await {
+            Ok(identity) => {
+                gate.answered(101);
+                return Some((stream, Upgraded { answer, early: unread.into(), identity, address }));
+            }
+            Err(AuthError::Bad(reason)) => Refusal::unauthorized(reason),
+            Err(error @ AuthError::Unavailable) => Refusal::unavailable(&error.to_string(), RETRY_AFTER_S),
+        },
+        Ok(Wish::Health) => {
+            let (status, body) = gate.health();
+            gate.answered(status);
+            leave(stream, answer::response(status, "application/json", None, &body), buffer).await;
+            return None;
+        }
+        Err(refusal) => refusal,
+    };
+    gate.answered(refusal.status);
+    leave(stream, refusal.response(), buffer).await;
+    None
 }
 
-async fn answer(
-    mut request: Request<Incoming>,
+/// Looks at what came so far; gives the wish and the bytes of its request.
+fn read(
+    bytes: &[u8],
+    peer: SocketAddr,
     settings: &Shared,
     gate: &impl Gate,
-) -> Result<(Answer, Option<Identity>), Refusal> {
-    if request.uri().path() == "/health" {
-        let (status, body) = gate.health();
-        return Ok((answer::json(status, "application/json", body).map(Either::Left), None));
+) -> Result<Option<(Wish, usize)>, Refusal> {
+    let decided =
+        http::parse(bytes, |request, used| decide(request, peer, settings, gate).map(|wish| (wish, used)))?;
+    decided.transpose()
+}
+
+fn decide(
+    request: &Request<'_>,
+    peer: SocketAddr,
+    settings: &Shared,
+    gate: &impl Gate,
+) -> Result<Wish, Refusal> {
+    if request.path == "/health" {
+        return Ok(Wish::Health);
     }
-    let checked =
-        request::check(request.method(), request.uri(), request.headers(), &settings.allowed_origins)?;
+    let checked = request::check(request, &settings.allowed_origins)?;
     gate.admit().map_err(|busy| {
         let detail = match busy {
             Busy::Draining => "this gateway is leaving: try another one",
@@ -146,15 +167,20 @@ async fn answer(
         };
         Refusal::unavailable(detail, RETRY_AFTER_S)
     })?;
-    let identity = gate.authenticate(checked.token).await.map_err(|error| match error {
-        AuthError::Bad(reason) => Refusal::unauthorized(reason),
-        AuthError::Unavailable => Refusal::unavailable(&error.to_string(), RETRY_AFTER_S),
-    })?;
-    let (mut response, _) = fastwebsockets::upgrade::upgrade(&mut request)
-        .map_err(|_| Refusal::bad_request("expected a WebSocket upgrade"))?;
-    if checked.names_subprotocol {
-        let name = HeaderName::from_static("sec-websocket-protocol");
-        response.headers_mut().insert(name, HeaderValue::from_static(SUBPROTOCOL));
+    let answer = answer::switching_protocols(checked.key, checked.names_subprotocol);
+    let address = request::client_address(peer.ip(), request, settings);
+    Ok(Wish::WebSocket { token: checked.token, answer, address })
+}
+
+/// Answers, then waits for the client to close: a socket closed over unread bytes would take the answer back.
+async fn leave(mut stream: TcpStream, answer: Vec<u8>, buffer: &RefCell<Box<[u8]>>) {
+    let (written, _) = stream.write_all(answer).await;
+    if written.is_err() || shutdown(descriptor(&stream), Shutdown::Write).is_err() {
+        return;
     }
-    Ok((response.map(Either::Right), Some(identity)))
+    while stream.readable(false).await.is_ok() {
+        if matches!(receive(descriptor(&stream), &mut buffer.borrow_mut()), Ok(Some(0)) | Err(_)) {
+            return;
+        }
+    }
 }

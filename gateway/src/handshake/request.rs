@@ -2,75 +2,70 @@
 
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hubbub_common::config::{Origins, Shared};
 use hubbub_common::protocol::{SUBPROTOCOL, WEBSOCKET_PATH};
 use hubbub_common::token;
-use hyper::header::{AUTHORIZATION, CONNECTION, COOKIE, HOST, HeaderName, ORIGIN, UPGRADE};
-use hyper::{HeaderMap, Method, Uri};
 
 use super::answer::Refusal;
+use super::http::Request;
 
-const VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
-const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
-const PROTOCOL: HeaderName = HeaderName::from_static("sec-websocket-protocol");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Base64 of 16 bytes.
-const KEY_CHARACTERS: usize = 24;
+const KEY_BYTES: usize = 16;
 
 /// A request that may have a WebSocket, if its token is good.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Checked {
+pub(super) struct Checked<'a> {
     /// The proof of who asks.
     pub(super) token: String,
+    /// What the answer has to be made from.
+    pub(super) key: &'a str,
     /// Whether the client offered the subprotocol, so that the answer has to name it.
     pub(super) names_subprotocol: bool,
 }
 
 /// Checks everything but the token.
-pub(super) fn check(
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-    origins: &Origins,
-) -> Result<Checked, Refusal> {
-    if uri.path() != WEBSOCKET_PATH {
+pub(super) fn check<'a>(request: &Request<'a>, origins: &Origins) -> Result<Checked<'a>, Refusal> {
+    if request.path != WEBSOCKET_PATH {
         return Err(Refusal::not_found());
     }
-    let is_upgrade = method == Method::GET
-        && names(headers, CONNECTION, "upgrade")
-        && names(headers, UPGRADE, "websocket")
-        && text(headers, &VERSION) == Some("13");
+    let is_upgrade = request.method == "GET"
+        && request.names("connection", "upgrade")
+        && request.names("upgrade", "websocket")
+        && request.text("sec-websocket-version") == Some("13");
     if !is_upgrade {
         return Err(Refusal::upgrade_required());
     }
-    if text(headers, &KEY).is_none_or(|key| key.len() != KEY_CHARACTERS) {
+    let key = request.text("sec-websocket-key").unwrap_or_default();
+    let mut decoded = [0; KEY_BYTES + 2];
+    if STANDARD.decode_slice(key, &mut decoded) != Ok(KEY_BYTES) {
         return Err(Refusal::bad_request("Sec-WebSocket-Key: expected 16 bytes in base64"));
     }
-    if let Some(origin) = headers.get(ORIGIN) {
-        let origin = origin.to_str().unwrap_or_default();
-        if !origins.allow(origin, text(headers, &HOST)) {
+    if request.has("origin") {
+        let origin = request.text("origin").unwrap_or_default();
+        if !origins.allow(origin, request.text("host")) {
             return Err(Refusal::forbidden_origin());
         }
     }
-    let names_subprotocol = headers.contains_key(PROTOCOL);
-    if names_subprotocol && !offers(headers).any(|offer| offer == SUBPROTOCOL) {
+    let names_subprotocol = request.has("sec-websocket-protocol");
+    if names_subprotocol && !request.names("sec-websocket-protocol", SUBPROTOCOL) {
         return Err(Refusal::bad_request("Sec-WebSocket-Protocol: expected hubbub.v1.json among the offers"));
     }
-    let token = first_token(uri, headers).ok_or_else(|| Refusal::unauthorized("no token"))?;
-    Ok(Checked { token, names_subprotocol })
+    let token = first_token(request).ok_or_else(|| Refusal::unauthorized("no token"))?;
+    Ok(Checked { token, key, names_subprotocol })
 }
 
 /// The address of the client, also behind proxies.
-pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, settings: &Shared) -> IpAddr {
-    settings.client_address(peer, texts(headers, FORWARDED_FOR))
+pub(super) fn client_address(peer: IpAddr, request: &Request<'_>, settings: &Shared) -> IpAddr {
+    settings.client_address(peer, request.texts("x-forwarded-for"))
 }
 
 /// The first token in the protocol's order: header, cookie, query.
-fn first_token(uri: &Uri, headers: &HeaderMap) -> Option<String> {
-    let bearer = text(headers, &AUTHORIZATION).and_then(token::bearer).map(str::to_owned);
-    let cookie = || token::session_cookie(texts(headers, COOKIE)).map(str::to_owned);
+fn first_token(request: &Request<'_>) -> Option<String> {
+    let bearer = request.text("authorization").and_then(token::bearer).map(str::to_owned);
+    let cookie = || token::session_cookie(request.texts("cookie")).map(str::to_owned);
     let ticket = || {
-        let mut pairs = uri.query()?.split('&').filter_map(|pair| pair.split_once('='));
+        let mut pairs = request.query.split('&').filter_map(|pair| pair.split_once('='));
         pairs.find(|(name, _)| *name == "ticket").map(|(_, value)| percent_decode(value))
     };
     bearer.or_else(cookie).or_else(ticket).filter(|token| !token.is_empty())
@@ -96,31 +91,13 @@ fn percent_decode(text: &str) -> String {
     out + rest
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
-}
-
-fn texts(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok())
-}
-
-fn names(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
-    texts(headers, name)
-        .flat_map(|value| value.split(','))
-        .any(|element| element.trim().eq_ignore_ascii_case(word))
-}
-
-fn offers(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    texts(headers, PROTOCOL).flat_map(|value| value.split(',')).map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
-    use hyper::Request;
-
+    use super::super::http;
     use super::*;
 
-    const GOOD: [(&str, &str); 5] = [
+    const GOOD: [(&str, &str); 6] = [
+        ("host", "chat.example"),
         ("connection", "keep-alive, Upgrade"),
         ("upgrade", "websocket"),
         ("sec-websocket-version", "13"),
@@ -129,16 +106,15 @@ mod tests {
     ];
 
     /// The good request with some headers replaced; an empty value removes one.
-    fn ask(uri: &str, changes: &[(&str, &str)]) -> Result<Checked, u16> {
-        let mut request = Request::get(uri);
-        for (name, value) in GOOD.iter().filter(|(name, _)| changes.iter().all(|(other, _)| name != other)) {
-            request = request.header(*name, *value);
-        }
-        for (name, value) in changes.iter().filter(|(_, value)| !value.is_empty()) {
-            request = request.header(*name, *value);
-        }
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts.method, &parts.uri, &parts.headers, &Origins::SameHost).map_err(|refusal| refusal.status)
+    fn ask(uri: &str, changes: &[(&str, &str)]) -> Result<(String, bool), u16> {
+        let kept = GOOD.iter().filter(|(name, _)| changes.iter().all(|(other, _)| name != other));
+        let given = changes.iter().filter(|(_, value)| !value.is_empty());
+        let headers: Vec<_> = kept.chain(given).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("GET {uri} HTTP/1.1\r\n{}\r\n", headers.concat());
+        let checked = http::parse(head.as_bytes(), |request, _| {
+            check(request, &Origins::SameHost).map(|checked| (checked.token, checked.names_subprotocol))
+        });
+        checked.unwrap().unwrap().map_err(|refusal| refusal.status)
     }
 
     #[test]
@@ -153,6 +129,7 @@ mod tests {
         check("/ws", &[("upgrade", "h2c")], 426);
         check("/ws", &[("sec-websocket-version", "8")], 426);
         check("/ws", &[("sec-websocket-key", "short")], 400);
+        check("/ws", &[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZSE!")], 400);
         check("/ws", &[("sec-websocket-protocol", "chat, mqtt")], 400);
         check("/ws", &[("origin", "https://evil.example"), ("host", "chat.example")], 403);
         check("/ws", &[("authorization", "")], 401);
@@ -162,14 +139,14 @@ mod tests {
 
     #[test]
     fn the_subprotocol_is_named_only_when_offered() {
-        assert!(!ask("/ws", &[]).unwrap().names_subprotocol);
-        assert!(ask("/ws", &[("sec-websocket-protocol", "x, hubbub.v1.json")]).unwrap().names_subprotocol);
+        assert!(!ask("/ws", &[]).unwrap().1);
+        assert!(ask("/ws", &[("sec-websocket-protocol", "x, hubbub.v1.json")]).unwrap().1);
         assert!(ask("/ws", &[("origin", "https://a.org"), ("host", "a.org")]).is_ok());
     }
 
     #[test]
     fn the_first_token_wins() {
-        let token = |uri: &str, changes: &[(&str, &str)]| ask(uri, changes).unwrap().token;
+        let token = |uri: &str, changes: &[(&str, &str)]| ask(uri, changes).unwrap().0;
         let cookie = ("cookie", "a=b; hubbub_session=from-cookie");
         assert_eq!(token("/ws?ticket=q", &[("authorization", "bearer abc"), cookie]), "abc");
         assert_eq!(token("/ws?ticket=q", &[("authorization", ""), cookie]), "from-cookie");

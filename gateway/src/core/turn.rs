@@ -1,0 +1,103 @@
+//! The end of a turn: once everything that was ready has been handled, outboxes are written and the bus is
+//! woken. What comes together leaves together, and a hundred requests wake the bus once.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use hubbub_common::clock::Monotonic;
+
+use super::Core;
+use super::poller::Ready;
+
+/// Wakes the task at the end of a turn. The runtime puts a woken task behind all those that are ready.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Cell<bool>,
+    /// When it was rung first in this turn.
+    since: Cell<Duration>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Bell {
+    /// There is something to do at the end of this turn.
+    fn ring(&self, clock: &Monotonic) {
+        if !self.rung.replace(true) {
+            self.since.set(clock.elapsed());
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    async fn rung(&self) {
+        poll_fn(|context| {
+            if self.rung.take() {
+                return Poll::Ready(());
+            }
+            self.waker.replace(Some(context.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Ends turns for ever.
+pub(super) async fn end_turns(core: Rc<Core>) {
+    loop {
+        core.bell.rung().await;
+        let began = core.bell.since.get();
+        // Clients that sent more than one read takes.
+        for connection in core.unread.take() {
+            core.readable(&connection);
+        }
+        core.flush();
+        core.bus.wake();
+        if let Err(error) = core.poller.borrow_mut().submit() {
+            tracing::error!(%error, "the ring that watches sockets");
+            std::process::exit(crate::status::EXIT_BUG);
+        }
+        core.counters.turns.add(core.clock.elapsed().saturating_sub(began));
+    }
+}
+
+impl Core {
+    /// There is something to do at the end of this turn.
+    pub(crate) fn ring_bell(&self) {
+        self.bell.ring(&self.clock);
+    }
+
+    /// Handles what the poller has to tell.
+    pub(super) fn take_ready(self: &Rc<Self>) {
+        self.ring_bell();
+        let mut events = self.events.take();
+        loop {
+            let more = self.poller.borrow_mut().take(&mut events);
+            for event in events.drain(..) {
+                self.take_event(event);
+            }
+            match more {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the ring that watches sockets");
+                    std::process::exit(crate::status::EXIT_BUG);
+                }
+            }
+        }
+        self.events.replace(events);
+    }
+
+    fn take_event(self: &Rc<Self>, event: Ready) {
+        let (Ready::Read(token) | Ready::Write(token) | Ready::Lost(token)) = event;
+        let connection = self.connections.borrow().get(token.slot()).cloned();
+        let Some(connection) = connection.filter(|connection| connection.token() == token) else { return };
+        match event {
+            Ready::Read(_) => self.readable(&connection),
+            Ready::Write(_) => self.writable(&connection),
+            Ready::Lost(_) => self.unwatched(&connection),
+        }
+    }
+}

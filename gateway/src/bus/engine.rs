@@ -22,6 +22,7 @@ use super::packer::Packer;
 use super::presence::PresenceQueue;
 use super::window::Window;
 use super::{Answer, Ask, CoreHandle, Event, Failure, Tell, Waiter};
+use crate::memory::Rest;
 use crate::status::Status;
 use hubbub_common::metrics as names;
 
@@ -49,6 +50,8 @@ pub(super) struct ShardState {
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
     pub(super) appended: HashMap<u64, Appended>,
+    /// Age of the oldest entry read since the last tick.
+    pub(super) lag_ms: u64,
     /// By core: whether it had a session in a room of this shard.
     pub(super) interested: Vec<bool>,
 }
@@ -100,17 +103,22 @@ pub(super) struct BusMetrics {
     pub(super) appends_stored: Counter,
     pub(super) appends_refused: Counter,
     pub(super) appends_unknown: Counter,
+    pub(super) read_seconds: Histogram,
+    pub(super) entry_age_seconds: Histogram,
     pub(super) read_entries: Counter,
     pub(super) records_new: Counter,
     pub(super) records_repeat: Counter,
     pub(super) records_unknown: Counter,
+    /// By shard.
+    lag: Vec<Gauge>,
     window_bytes: Gauge,
     window_frames: Gauge,
     up: Gauge,
 }
 
 impl BusMetrics {
-    fn new() -> Self {
+    fn new(shards: Shards) -> Self {
+        let lag = |shard: Shard| gauge!(names::BUS_LAG.name, "shard" => shard.to_string());
         let appends = |outcome: &'static str| counter!(names::BUS_APPENDS.name, "outcome" => outcome);
         let records = |verdict: &'static str| counter!(names::BUS_READ_RECORDS.name, "verdict" => verdict);
         Self {
@@ -119,10 +127,13 @@ impl BusMetrics {
             appends_stored: appends("stored"),
             appends_refused: appends("refused"),
             appends_unknown: appends("unknown"),
+            read_seconds: histogram!(names::BUS_READ_SECONDS.name),
+            entry_age_seconds: histogram!(names::BUS_ENTRY_AGE_SECONDS.name),
             read_entries: counter!(names::BUS_READ_ENTRIES.name),
             records_new: records("new"),
             records_repeat: records("repeat"),
             records_unknown: records("unknown"),
+            lag: shards.all().map(lag).collect(),
             window_bytes: gauge!(names::BUS_WINDOW_BYTES.name),
             window_frames: gauge!(names::BUS_WINDOW_FRAMES.name),
             up: gauge!(names::BUS_UP.name),
@@ -142,6 +153,9 @@ pub(super) struct Engine<B> {
     /// Wakes joins that wait for a shard to go live, and the reader when there are more shards.
     pub(super) shards_changed: Notify,
     said_seq: Cell<u64>,
+    /// Changes of presence, which come with joins.
+    come_and_gone: Cell<u64>,
+    rest: Rest,
     cores: Vec<CoreHandle>,
     status: Arc<Status>,
 }
@@ -162,6 +176,7 @@ impl<B: Streams + Directory> Engine<B> {
             packer: Packer::default(),
             dedupe: Dedupe::new(resume_window_ms),
             appended: HashMap::new(),
+            lag_ms: 0,
             interested: vec![false; cores.len()],
         };
         Rc::new(Self {
@@ -175,10 +190,12 @@ impl<B: Streams + Directory> Engine<B> {
                 presence: PresenceQueue::default(),
                 out: cores.iter().map(|_| Vec::new()).collect(),
             }),
-            metrics: BusMetrics::new(),
+            metrics: BusMetrics::new(shards),
             clock: Monotonic::start(),
             shards_changed: Notify::new(),
             said_seq: Cell::new(0),
+            come_and_gone: Cell::new(0),
+            rest: Rest::default(),
             cores,
             status,
         })
@@ -202,6 +219,7 @@ impl<B: Streams + Directory> Engine<B> {
                 });
             }
             Ask::PresenceChanged { room, user, core, online } => {
+                self.come_and_gone.set(self.come_and_gone.get() + 1);
                 self.state.borrow_mut().presence.push(room, user, core, online);
             }
         }
@@ -280,6 +298,7 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Once a second: lets go of what is too old.
     pub(super) fn tick(&self) {
+        self.rest.look(self.come_and_gone.get());
         let now_ms = now_ms();
         let mut state = self.state.borrow_mut();
         state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));
@@ -287,6 +306,9 @@ impl<B: Streams + Directory> Engine<B> {
         self.metrics.window_frames.set(approximate(state.window.frames()));
         let uptime_ms = self.clock.elapsed_ms();
         let waited_too_long = |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > 30_000;
+        for (of_shard, gauge) in state.shards.iter_mut().zip(&self.metrics.lag) {
+            gauge.set(Duration::from_millis(std::mem::take(&mut of_shard.lag_ms)).as_secs_f64());
+        }
         let mut given_up = Vec::new();
         for shard in &mut state.shards {
             given_up.extend(shard.appended.extract_if(|_, appended| waited_too_long(appended)));

@@ -6,6 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use hubbub_common::clock::now_ms;
 use hubbub_common::dedupe::Verdict;
 use hubbub_common::entry::{Entry, Record};
 use hubbub_common::ids::{EntryId, MessageId};
@@ -31,8 +32,12 @@ impl<B: Streams + Directory> Engine<B> {
                 self.shards_changed.notified().await;
                 continue;
             }
+            let began = self.clock.elapsed();
             match self.backend.read(&cursors).await {
                 Ok(entries) => {
+                    if !entries.is_empty() {
+                        self.metrics.read_seconds.record(self.clock.elapsed().saturating_sub(began));
+                    }
                     failures = 0;
                     self.set_up(Ok(()));
                     self.take_entries(&entries);
@@ -81,11 +86,17 @@ impl<B: Streams + Directory> Engine<B> {
 
     fn take_entries(&self, entries: &[ReadEntry]) {
         self.metrics.read_entries.increment(entries.len() as u64);
+        let now_ms = now_ms();
         let mut state = self.state.borrow_mut();
         let mut went_live = false;
         for entry in entries {
             self.take_entry(&mut state, entry);
             let Some(of_shard) = state.shard(entry.shard) else { continue };
+            if matches!(of_shard.reading, Reading::Live { .. }) {
+                let age_ms = now_ms.saturating_sub(entry.id.ms);
+                self.metrics.entry_age_seconds.record(Duration::from_millis(age_ms));
+                of_shard.lag_ms = of_shard.lag_ms.max(age_ms);
+            }
             of_shard.reading = match of_shard.reading {
                 Reading::CatchingUp { until, .. } if entry.id < until => {
                     Reading::CatchingUp { cursor: entry.id, until }

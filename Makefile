@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test check fmt
+.PHONY: help setup bench-setup build run test check fmt bench soak
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,15 @@ run: build ## start a whole private Hubbub on http://127.0.0.1:8080 (HUBBUB_DEV_
 
 test: setup ## run every test, against real servers
 	@.ci/test
+
+bench: setup bench-setup ## measure Hubbub beside its peers, half an hour: benches/RESULTS.md (BENCH="--only idle --runs 1" for a part)
+	cargo build --release --workspace --bins
+	cargo build --release -p hubbub-benches --examples
+	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load bench $(BENCH)
+
+soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 600 --gateways 2 --redis")
+	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
+	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
 
 check: setup ## formatting, lints and documentation, as CI wants them
 	cargo fmt --all --check

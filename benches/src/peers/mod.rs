@@ -15,6 +15,8 @@
 mod error;
 mod programs;
 
+pub(crate) use programs::example;
+
 use std::net::SocketAddr;
 
 pub use error::PeerError;
@@ -74,7 +76,7 @@ impl Kind {
         match self {
             Self::Nchan => "nchan",
             Self::Nats => "nats",
-            Self::SocketIo => "socket.io",
+            Self::SocketIo => "socketio",
             Self::Ws => "ws",
             Self::Tungstenite => "tungstenite",
             Self::FloorSend => "floor-send",
@@ -103,6 +105,7 @@ pub struct Peer {
     // In the order of dropping: a client of another part goes before it, the folder goes last.
     part: Part,
     redis: Option<Stack>,
+    redis_url: String,
     kind: Kind,
     address: SocketAddr,
     _folder: Folder,
@@ -117,16 +120,30 @@ impl Peer {
     /// The same; and a floor sends each message this much longer than it came, so that its frames are as long as those
     /// of the server that it is compared with. The other peers send what they send.
     pub fn start_padded(kind: Kind, cpu: Option<usize>, pad_bytes: usize) -> Result<Self, PeerError> {
-        let folder = Folder::temporary()?;
         let redis = || Stack::builder().gateways(0).controls(0).without_haproxy().start();
         let redis = (kind == Kind::SocketIo).then(redis).transpose()?;
-        let redis_url = redis.as_ref().and_then(Stack::redis_url).unwrap_or_default();
+        let redis_url = redis.as_ref().and_then(Stack::redis_url).unwrap_or_default().to_owned();
+        Ok(Self { redis, ..Self::start_at(kind, cpu, pad_bytes, redis_url)? })
+    }
+
+    /// One more of the same cluster: of all peers, Socket.IO has one, by the Redis of the first.
+    pub fn start_beside(&self) -> Result<Self, PeerError> {
+        Self::start_at(self.kind, None, 0, self.redis_url.clone())
+    }
+
+    fn start_at(
+        kind: Kind,
+        cpu: Option<usize>,
+        pad_bytes: usize,
+        redis_url: String,
+    ) -> Result<Self, PeerError> {
+        let folder = Folder::temporary()?;
         let mut tries = 0;
         loop {
             let program = match kind {
                 Kind::Nchan => programs::nchan(&folder),
                 Kind::Nats => programs::nats(&folder),
-                Kind::SocketIo => programs::socket_io(&folder, redis_url),
+                Kind::SocketIo => programs::socket_io(&folder, &redis_url),
                 Kind::Ws => programs::ws(&folder),
                 Kind::Tungstenite => programs::tungstenite(&folder),
                 Kind::FloorSend => programs::floor(&folder, "send", pad_bytes),
@@ -136,7 +153,9 @@ impl Peer {
             let part = Part::peer(kind.name(), address, launch, probe, leases);
             tries += 1;
             match part.start() {
-                Ok(()) => return Ok(Self { part, redis, kind, address, _folder: folder }),
+                Ok(()) => {
+                    return Ok(Self { part, redis: None, redis_url, kind, address, _folder: folder });
+                }
                 Err(error) if error.is_port_taken() && tries < TRIES => {}
                 Err(error) => return Err(error.into()),
             }

@@ -131,7 +131,7 @@ fn installed(program: &str) -> Result<PathBuf, PeerError> {
 }
 
 /// An example of this crate, beside the running program.
-fn example(name: &'static str) -> Result<PathBuf, PeerError> {
+pub(crate) fn example(name: &'static str) -> Result<PathBuf, PeerError> {
     let path = profile_folder()?.join("examples").join(name);
     if path.is_file() { Ok(path) } else { Err(PeerError::NotBuilt(name)) }
 }

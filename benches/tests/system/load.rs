@@ -1,38 +1,104 @@
-//! A short run of each mode of `hubbub-load`: it ends well, checks what it does, and its report has all figures.
+//! A short run of each mode of `hubbub-load`, at its smallest: it ends well, which means that everything it checks
+//! was right, and its report has every figure. Speed is for `make bench`.
 
 use std::process::Command;
 
 use hubbub_benches::stack::sibling;
 use serde_json::Value;
 
+/// Runs a mode and gives its report, all of whose figures are numbers.
+fn run(args: &str) -> Value {
+    let mut command = Command::new(sibling("hubbub-load").unwrap());
+    let output = command.args(args.split(' ')).arg("--json").output().unwrap();
+    assert!(output.status.success(), "{args}: {}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["mode"], args.split(' ').next().unwrap());
+    for fault in ["lost", "doubled", "out_of_order"] {
+        assert!(report.get(fault).is_none_or(|count| count == 0), "{args}: {report}");
+    }
+    report
+}
+
+fn has_figures(report: &Value, names: &[&str]) {
+    for name in names {
+        assert!(report[name].as_f64().is_some_and(|figure| figure > 0.0), "{name}: {report}");
+    }
+}
+
 #[test]
 fn idle() {
-    let mut command = Command::new(sibling("hubbub-load").unwrap());
-    let output =
-        command.args(["idle", "--connections", "100,300", "--members", "10", "--json"]).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["mode"], &report["members"]), (&"idle".into(), &10.into()));
+    let report = run("idle --connections 100,300 --members 10 --gateways 2");
     let steps = report["steps"].as_array().unwrap();
-    assert_eq!(
-        steps.iter().map(|step| step["connections"].as_u64().unwrap()).collect::<Vec<_>>(),
-        [100, 300]
-    );
+    let connections: Vec<_> = steps.iter().map(|step| step["connections"].as_u64().unwrap()).collect();
+    assert_eq!(connections, [200, 600]);
     for step in steps {
-        assert!(step["anonymous_bytes"].as_u64().unwrap() > 0 && step["cpu_s_per_1000_handshakes"].is_f64());
+        has_figures(step, &["user_bytes", "kernel_bytes", "cpu_s_per_1000_handshakes"]);
     }
-    assert!(report["bytes_per_connection"].is_f64());
+    has_figures(&report, &["cpu_s_per_1000_handshakes", "handshakes_per_s"]);
+    assert!(report["user_bytes_per_connection"].is_f64() && report["kernel_bytes_per_connection"].is_f64());
+}
+
+#[test]
+fn fanout_with_a_window() {
+    let report = run("fanout --connections 60 --rooms 12 --members 10 --window 5 --seconds 1");
+    has_figures(&report, &["published", "deliveries", "cpu_us_per_delivery", "deliveries_per_s", "window"]);
+    has_figures(&report["latency_us"], &["p50", "p99", "p999", "max"]);
+    let published = report["published"].as_u64().unwrap();
+    assert_eq!(report["deliveries"], published * 10);
+}
+
+#[test]
+fn fanout_at_a_rate_across_two_gateways() {
+    let report =
+        run("fanout --connections 40 --rooms 10 --members 4 --rate 200 --seconds 1 --gateways 2 --redis");
+    has_figures(&report, &["published", "rate", "redis_cpu_s"]);
+    assert_eq!(report["deliveries"], report["published"].as_u64().unwrap() * 4);
+}
+
+#[test]
+fn fanout_of_a_floor() {
+    for floor in ["floor-send", "floor-uring"] {
+        let report =
+            run(&format!("fanout --server {floor} --connections 20 --members 20 --window 2 --seconds 1"));
+        has_figures(&report, &["deliveries", "cpu_us_per_delivery"]);
+    }
+}
+
+#[test]
+fn storm() {
+    let report = run("storm --connections 300 --rooms 10 --rate 300 --gateways 2 --redis");
+    has_figures(&report, &["seconds_to_resumed", "cpu_s", "cpu_s_per_1000", "deliveries"]);
+    assert_eq!(report["connections"], 300);
+}
+
+#[test]
+fn soak() {
+    let report = run("soak --connections 100 --rooms 10 --rate 200 --churn 50 --seconds 2");
+    has_figures(&report, &["cuts", "published", "deliveries", "cpu_s"]);
+    assert!(report["looks"].as_array().unwrap().len() >= 2);
+}
+
+#[test]
+fn bus() {
+    let report = run("bus --seconds 1");
+    has_figures(&report, &["messages", "messages_per_s", "redis_cpu_us_per_message"]);
 }
 
 #[test]
 fn bad_arguments_are_named() {
     for (args, named) in [
-        (["idle", "--connections", "300,100"], "--connections"),
-        (["idle", "--connections", "x,y"], "--connections"),
-        (["idle", "--members", "0"], "--members"),
+        ("idle --connections 300,100", "--connections"),
+        ("idle --connections x,y", "--connections"),
+        ("idle --members 0", "--members"),
+        ("fanout --members 10 --connections 5", "--members"),
+        ("fanout --rate 0", "--rate"),
+        ("fanout --payload 1", "--payload"),
+        ("storm --rooms 3 --connections 10", "--rooms"),
+        ("soak --churn x", "--churn"),
+        ("bus --seconds 0", "--seconds"),
     ] {
-        let output = Command::new(sibling("hubbub-load").unwrap()).args(args).output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        assert!(String::from_utf8_lossy(&output.stderr).contains(named));
+        let output = Command::new(sibling("hubbub-load").unwrap()).args(args.split(' ')).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(named), "{args}");
     }
 }

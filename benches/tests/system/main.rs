@@ -11,6 +11,7 @@ mod dev;
 mod gateway_alone;
 mod haproxy;
 mod load;
+mod metrics;
 mod missing_servers;
 mod peers;
 mod persister;

@@ -11,8 +11,8 @@ const SIZE_DELIVERIES: usize = 20_000;
 
 pub(super) fn processes(scale: &Scale) -> Case {
     let mut figures: Vec<Figure> = Vec::new();
-    for (place, step) in scale.idle_connections.iter().enumerate() {
-        let title = format!("one more up to {}", count(*step));
+    for (place, step) in scale.growth_connections.iter().enumerate() {
+        let title = format!("one more up to {} a process", count(*step));
         figures.push(Figure::new(format!("/steps/{place}/bytes_per_connection"), title, "B"));
     }
     figures.push(Figure::new("/user_bytes_per_connection", "user memory", "B"));
@@ -20,7 +20,7 @@ pub(super) fn processes(scale: &Scale) -> Case {
     figures.push(Figure::new("/cpu_s_per_1000_handshakes", "CPU per 1,000 handshakes", "s"));
     let arms = scale.growth_gateways.iter().map(|gateways| {
         let variant = if *gateways == 1 { "1 process".to_owned() } else { format!("{gateways} processes") };
-        idle_arm(HUBBUB, &variant, &format!("--gateways {gateways}"), scale)
+        idle_arm(HUBBUB, &variant, &format!("--gateways {gateways}"), scale.growth_connections)
     });
     Case {
         name: "growth-processes",

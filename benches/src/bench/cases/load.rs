@@ -9,13 +9,12 @@ use super::scale::Scale;
 const PAYLOAD_BYTES: usize = 128;
 /// Members of each room wherever there are many.
 pub(super) const MEMBERS: usize = 10;
-/// Members of each room where nothing is sent.
-const IDLE_MEMBERS: usize = 100;
 /// The most connections of a fan-out; beyond, each connection is in several rooms.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
 /// What starting and stopping a server takes, and how fast clients come; for the estimate only.
-const START_S: usize = 4;
-pub(super) const HANDSHAKES_PER_SECOND: usize = 1_000;
+const START_S: usize = 2;
+pub(super) const HANDSHAKES_PER_SECOND: usize = 5_000;
+const SETTLE_S: usize = 4;
 const JOINS_PER_SECOND: usize = 20_000;
 
 #[derive(Clone, Copy)]
@@ -81,11 +80,11 @@ pub(super) fn plural(number: usize, word: &str) -> String {
     format!("{} {word}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-pub(super) fn idle_arm(server: &'static str, variant: &str, more: &str, scale: &Scale) -> Arm {
-    let steps: Vec<String> = scale.idle_connections.iter().map(ToString::to_string).collect();
+/// One room for all of a server's connections.
+pub(super) fn idle_arm(server: &'static str, variant: &str, more: &str, connections: &[usize]) -> Arm {
+    let steps: Vec<String> = connections.iter().map(ToString::to_string).collect();
     let steps = steps.join(",");
-    let arguments =
-        format!("idle --server {server} --connections {steps} --members {IDLE_MEMBERS} {more} --json");
-    let last = scale.idle_connections.last().copied().unwrap_or_default();
-    arm(server, variant, &arguments, last / HANDSHAKES_PER_SECOND)
+    let last = connections.last().copied().unwrap_or_default();
+    let arguments = format!("idle --server {server} --connections {steps} --members {last} {more} --json");
+    arm(server, variant, &arguments, SETTLE_S * connections.len() + last / HANDSHAKES_PER_SECOND)
 }

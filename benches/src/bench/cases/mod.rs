@@ -93,7 +93,11 @@ fn idle(scale: &Scale) -> Case {
             Figure::new("/cpu_s_per_1000_handshakes", "CPU per 1,000 handshakes", "s"),
             Figure::new("/handshakes_per_s", "handshakes/s", ""),
         ],
-        arms: [HUBBUB].into_iter().chain(PEERS).map(|server| idle_arm(server, "", "", scale)).collect(),
+        arms: [HUBBUB]
+            .into_iter()
+            .chain(PEERS)
+            .map(|server| idle_arm(server, "", "", scale.idle_connections))
+            .collect(),
     }
 }
 
@@ -176,21 +180,24 @@ mod tests {
     fn the_commands_are_those_of_the_load_program() {
         assert_eq!(
             command("idle", 1),
-            "idle --server nchan --connections 5000,10000,19000 --members 100 --json"
+            "idle --server nchan --connections 5000,10000,19000 --members 19000 --json"
         );
         assert_eq!(
             command("light", 0),
             "fanout --server hubbub --connections 1000 --rooms 1 --members 1000 --rate 20 --payload 128 \
-             --seconds 10 --json"
+             --seconds 5 --json"
         );
         assert_eq!(
             command("many-rooms-window", 1),
             "fanout --server floor-uring --connections 10000 --rooms 1000 --members 10 --window 100 --payload \
-             128 --seconds 10 --json"
+             128 --seconds 5 --json"
         );
         assert!(command("latency", 1).contains("--server socketio"));
         assert!(command("latency", 1).ends_with("--json --gateways 2 --redis"));
-        assert_eq!(command("growth-processes", 2).split("100 ").last(), Some("--gateways 16 --json"));
+        assert_eq!(
+            command("growth-processes", 2).split("--members ").last(),
+            Some("5000 --gateways 16 --json")
+        );
         assert!(command("growth-rooms", 0).contains("--connections 100 --rooms 10 --members 10 --rate 2000"));
         assert!(command("growth-rooms", 4).contains("--connections 10000 --rooms 100000 --members 10"));
         assert!(

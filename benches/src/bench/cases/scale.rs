@@ -5,6 +5,8 @@ pub(super) struct Scale {
     /// How long each fan-out is measured.
     pub(super) seconds: usize,
     pub(super) idle_connections: &'static [usize],
+    /// Of each process.
+    pub(super) growth_connections: &'static [usize],
     pub(super) one_room: usize,
     pub(super) many_rooms: usize,
     pub(super) latency_rooms: usize,
@@ -16,8 +18,9 @@ pub(super) struct Scale {
 
 /// What the report is made of.
 pub(super) const FULL: Scale = Scale {
-    seconds: 10,
+    seconds: 5,
     idle_connections: &[5_000, 10_000, 19_000],
+    growth_connections: &[1_000, 3_000, 5_000],
     one_room: 1_000,
     many_rooms: 1_000,
     latency_rooms: 100,
@@ -31,6 +34,7 @@ pub(super) const FULL: Scale = Scale {
 pub(super) const QUICK: Scale = Scale {
     seconds: 2,
     idle_connections: &[200, 500, 1_000],
+    growth_connections: &[100, 200, 300],
     one_room: 100,
     many_rooms: 50,
     latency_rooms: 50,

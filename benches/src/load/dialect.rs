@@ -64,16 +64,7 @@ impl Dialect {
         let mut hello = hello.into_bytes();
         match self {
             Self::Hubbub => wire::write(&mut hello, Opcode::Text, join(rooms).as_bytes()),
-            Self::Nats => {
-                let mut text = r#"CONNECT {"verbose":false,"pedantic":false,"protocol":1}"#.to_owned();
-                text.push_str("\r\n");
-                for (number, wanted) in rooms.iter().enumerate() {
-                    let _ = write!(text, "SUB room.{} {}\r\n", wanted.room + 1, number + 1);
-                }
-                text.push_str("PING\r\n");
-                wire::write(&mut hello, Opcode::Binary, text.as_bytes());
-            }
-            Self::Room | Self::SocketIo => {}
+            Self::Room | Self::SocketIo | Self::Nats => {}
         }
         hello
     }
@@ -120,11 +111,15 @@ impl Dialect {
             Self::Hubbub => hubbub(payload),
             Self::Room => Meaning::Messages,
             Self::SocketIo => socket_io(payload, rooms),
-            Self::Nats if payload.starts_with(b"INFO") || payload.starts_with(b"+OK") => Meaning::Nothing,
+            Self::Nats if payload.starts_with(b"INFO") => {
+                Meaning::Answer(binary(subscribe(rooms).as_bytes()))
+            }
+            Self::Nats if payload.starts_with(b"+OK") => Meaning::Nothing,
             Self::Nats if payload.starts_with(b"PONG") => Meaning::Joined { replayed: 0 },
             Self::Nats if payload.starts_with(b"PING") => Meaning::Answer(binary(b"PONG\r\n")),
             Self::Nats if payload.starts_with(b"-ERR") => Meaning::Refused(shown(payload)),
-            Self::Nats => Meaning::Messages,
+            // Messages may stand behind any of these, so they are looked for in every frame.
+            Self::Nats => Meaning::Nothing,
         }
     }
 }
@@ -199,6 +194,16 @@ fn join(rooms: &[Wanted]) -> String {
     join + "]}"
 }
 
+/// What NATS wants to hear after its `INFO`; its `PONG` says that all rooms are joined.
+fn subscribe(rooms: &[Wanted]) -> String {
+    let mut text = r#"CONNECT {"verbose":false,"pedantic":false,"protocol":1}"#.to_owned();
+    text.push_str("\r\n");
+    for (number, wanted) in rooms.iter().enumerate() {
+        let _ = write!(text, "SUB room.{} {}\r\n", wanted.room + 1, number + 1);
+    }
+    text + "PING\r\n"
+}
+
 fn text(payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     wire::write(&mut frame, Opcode::Text, payload);
@@ -250,7 +255,8 @@ mod tests {
         check(SocketIo, Text, r#"0{"sid":"x"}"#, &Meaning::Answer(text(b"40")));
         check(SocketIo, Text, "430[]", &Meaning::Nothing);
         check(SocketIo, Text, "431[]", &Meaning::Joined { replayed: 0 });
-        check(Nats, Binary, "INFO {}\r\n", &Meaning::Nothing);
+        let subscribe = "CONNECT {\"verbose\":false,\"pedantic\":false,\"protocol\":1}\r\nSUB room.1 1\r\nSUB room.7 2\r\nPING\r\n";
+        check(Nats, Binary, "INFO {}\r\n", &Meaning::Answer(binary(subscribe.as_bytes())));
         check(Nats, Binary, "PONG\r\n", &Meaning::Joined { replayed: 0 });
         check(Room, Opcode::Close, "", &Meaning::Refused("closed: ".to_owned()));
     }

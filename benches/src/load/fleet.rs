@@ -18,6 +18,7 @@ use rustix::net::{
 
 use super::dialect::{Dialect, Meaning, Wanted, message_id};
 use super::ledger::Seating;
+use super::probe::whole_probes;
 use super::wire::{self, Frame};
 
 /// Connections from one source address: below the number of ports that the kernel gives out.
@@ -72,6 +73,8 @@ struct Client {
     state: State,
     /// A cut frame.
     rest: Vec<u8>,
+    /// The beginning of a probe at the end of a piece of a stream.
+    cut: Vec<u8>,
     /// What the socket did not take.
     out: Vec<u8>,
     /// The newest message received, to resume after.
@@ -365,6 +368,9 @@ impl Fleet {
         // Only while joining does any dialect need to know what was asked for.
         let open = self.state(number) == State::Open;
         let wanted = if open { Vec::new() } else { self.wanted(number) };
+        if self.plan.dialect == Dialect::Nats {
+            self.stream(number, frame.payload, now_ns, on);
+        }
         match self.plan.dialect.meaning(frame, &wanted) {
             Meaning::Nothing => {}
             Meaning::Messages => {
@@ -387,6 +393,22 @@ impl Fleet {
             Meaning::Refused(problem) => return Err(problem),
         }
         Ok(())
+    }
+
+    /// NATS' frames are pieces of a stream of bytes: a message may begin in one and end in the next.
+    fn stream(
+        &mut self,
+        number: usize,
+        payload: &[u8],
+        now_ns: u64,
+        on: &mut impl FnMut(usize, Happened<'_>, u64),
+    ) {
+        let Some(client) = self.clients.get_mut(number) else { return };
+        let mut bytes = std::mem::take(&mut client.cut);
+        bytes.extend_from_slice(payload);
+        let whole = whole_probes(&bytes);
+        on(number, Happened::Messages(bytes.get(..whole).unwrap_or_default()), now_ns);
+        client.cut = bytes.split_off(whole);
     }
 
     fn state(&self, number: usize) -> State {

@@ -55,6 +55,13 @@ pub(super) fn probes(mut payload: &[u8]) -> impl Iterator<Item = Probe> {
     })
 }
 
+/// How many bytes from the front hold no probe that is cut at the end.
+pub(super) fn whole_probes(bytes: &[u8]) -> usize {
+    let tail = bytes.len().saturating_sub(PROBE_BYTES - 1);
+    let cut = memchr(MARK, bytes.get(tail..).unwrap_or_default());
+    cut.map_or(bytes.len(), |at| tail + at)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +75,10 @@ mod tests {
         let payload = format!("~~~nothing~ MSG {body} {{\"x\":\"{}\"", two.body(0));
         assert_eq!(probes(payload.as_bytes()).collect::<Vec<_>>(), [one, two]);
         assert_eq!(probes(b"~0").next(), None);
+        for end in 0..payload.len() {
+            let (front, rest) = payload.as_bytes().split_at(whole_probes(&payload.as_bytes()[..end]));
+            assert_eq!(probes(front).chain(probes(rest)).count(), 2, "cut at {end}");
+        }
         assert_eq!(probes(b"").next(), None);
     }
 }

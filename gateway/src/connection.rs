@@ -26,7 +26,7 @@ use crate::ws::{Flow, Inbound, Item};
 /// Bytes taken from a socket at once.
 pub(crate) const RECEIVE_BYTES: usize = 16_384;
 /// Empty outboxes that a core keeps for the next connections with something to say.
-const SPARE_OUTBOXES_MAX: usize = 4_096;
+const SPARE_OUTBOXES_MAX: usize = 1_024;
 
 /// What is true of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -355,6 +355,7 @@ impl Core {
             dirty.retain(|connection| connection.has(Flag::Dirty));
         }
         // The list keeps its memory for the next time.
+        dirty.append(&mut self.dirty.take());
         self.dirty.replace(dirty);
     }
 

@@ -12,10 +12,12 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Called at times with a count of what makes and frees much memory: when it rose and then stood still, the
-    /// allocator lets go of what this thread has freed.
-    pub(crate) fn look(&self, count: u64) {
-        if count == self.last.replace(count) && count != self.given_back_at.replace(count) {
+    /// Called at times with a count of what makes and frees much memory. When it rose and then stood still, `let_go`
+    /// frees what the thread keeps for later, and the allocator gives back what is free.
+    pub(crate) fn look(&self, count: u64, let_go: impl FnOnce()) {
+        let at_rest = count == self.last.replace(count);
+        if at_rest && count != self.given_back_at.replace(count) {
+            let_go();
             give_back();
         }
     }

@@ -11,6 +11,9 @@ use bytes::{Buf as _, Bytes};
 /// Frames written by one call, at most (Linux takes up to 1,024).
 pub const BATCH_FRAMES_MAX: usize = 64;
 
+/// Frames for which an outbox that is kept for others may have room.
+const SMALL_FRAMES_MAX: usize = 8;
+
 /// See the module's text.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -84,7 +87,7 @@ impl Outbox {
 
     /// Whether its memory is worth keeping for another connection: after a backlog it is too large.
     pub fn is_small(&self) -> bool {
-        self.frames.capacity() <= BATCH_FRAMES_MAX
+        self.frames.capacity() <= SMALL_FRAMES_MAX
     }
 
     /// Bytes that count as waiting.

@@ -298,7 +298,7 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Once a second: lets go of what is too old.
     pub(super) fn tick(&self) {
-        self.rest.look(self.come_and_gone.get());
+        self.rest.look(self.come_and_gone.get(), || {});
         let now_ms = now_ms();
         let mut state = self.state.borrow_mut();
         state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));

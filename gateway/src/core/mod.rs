@@ -246,7 +246,8 @@ impl Core {
                 self.come_up(&connection, now_s);
             }
         }
-        self.rest.look(self.counters.begun.get() + self.counters.ended.get());
+        let come_and_gone = self.counters.begun.get() + self.counters.ended.get();
+        self.rest.look(come_and_gone, || drop(self.spare_outboxes.take()));
         let registry = self.registry.borrow();
         self.exporter.flush(
             &self.counters,

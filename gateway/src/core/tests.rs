@@ -188,9 +188,38 @@ fn what_comes_right_behind_the_request_is_not_lost() {
     );
 }
 
+/// Both ways of watching and writing sockets.
+const DRIVERS: [&str; 2] = ["io_uring", "epoll"];
+
+#[test]
+fn more_than_one_read_takes_is_handled_whole_and_in_order() {
+    for driver in DRIVERS {
+        let address = gateway_with(&[("HUBBUB_DRIVER", driver), ("HUBBUB_SENDS_PER_SECOND", "0")]);
+        let mut client = Client::connect(address, &any(1));
+        // The join stands in front of everything, and more follows than one read takes.
+        let mut requests = vec![json!({"op": "join", "ref": "j", "rooms": [{"room": "5"}]})];
+        requests
+            .extend((0..50).map(|n| json!({"op": "send", "ref": n, "room": "5", "body": "x".repeat(4_000)})));
+        for request in &requests {
+            client.0.write(Message::text(request.to_string())).unwrap();
+        }
+        client.0.flush().unwrap();
+        assert_eq!(client.expect("joined")["ref"], "j");
+        for n in 0..50 {
+            client.expect("message");
+            assert_eq!(client.expect("ack")["ref"], n, "{driver}");
+        }
+    }
+}
+
 #[test]
 fn two_clients_talk() {
-    let address = gateway_with(&[]);
+    for driver in DRIVERS {
+        talk(gateway_with(&[("HUBBUB_DRIVER", driver)]));
+    }
+}
+
+fn talk(address: SocketAddr) {
     let (mut ada, mut bob) = (Client::connect(address, &any(1)), Client::connect(address, &any(2)));
     assert_eq!(ada.join("5")["rooms"], json!([{"room": "5", "last": "0", "replayed": 0}]));
     bob.join("5");
@@ -321,7 +350,12 @@ fn a_connection_ends_with_its_token() {
 
 #[test]
 fn a_slow_reader_is_cut_off_and_nobody_else_waits() {
+    DRIVERS.into_iter().for_each(cut_off_the_slow);
+}
+
+fn cut_off_the_slow(driver: &str) {
     let address = gateway_with(&[
+        ("HUBBUB_DRIVER", driver),
         ("HUBBUB_SENDS_PER_SECOND", "0"),
         ("HUBBUB_OUTBOX_BYTES_MAX", "65536"),
         ("HUBBUB_RESUME_BYTES_MAX", "1000"),

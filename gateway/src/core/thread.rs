@@ -4,12 +4,13 @@
 //! process: its connections are lost either way, and a supervisor starts all anew.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use hubbub_common::token::Verifier;
+use monoio::fs::File;
 use monoio::net::{ListenerOpts, TcpListener, UnixStream};
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
@@ -110,22 +111,52 @@ async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
     monoio::spawn(end_turns(Rc::clone(&core)));
     monoio::spawn(watch(Rc::clone(&core), watched));
     // One loop: sleep until the bus has something, then a turn.
-    let wake = match monoio::fs::File::from_std(eventfd.into()) {
+    let wake = match Wake::new(eventfd, seed.config.driver) {
         Ok(wake) => wake,
-        Err(error) => {
-            tracing::error!(%error, "the inbox can't be waited for");
-            return;
-        }
+        Err(error) => return can_not_wait(&error),
     };
     loop {
-        let (woken, _) = wake.read_at(Vec::<u8>::with_capacity(8), 0).await;
-        if let Err(error) = woken {
-            tracing::error!(%error, "the inbox can't be waited for");
-            std::process::exit(EXIT_BUG);
+        if let Err(error) = wake.woken().await {
+            can_not_wait(&error);
         }
         seed.inbox.about_to_drain();
         core.turn(&seed.inbox);
     }
+}
+
+/// The eventfd of the inbox. It is read, so that it sleeps again.
+enum Wake {
+    /// By an operation that completes when there is something.
+    IoUring(File),
+    /// By waiting for it under the type of a stream, because that is what the runtime waits for.
+    Epoll(UnixStream),
+}
+
+impl Wake {
+    fn new(eventfd: OwnedFd, driver: Driver) -> std::io::Result<Self> {
+        Ok(match driver {
+            Driver::IoUring => Self::IoUring(File::from_std(eventfd.into())?),
+            Driver::Epoll => Self::Epoll(UnixStream::from_std(eventfd.into())?),
+        })
+    }
+
+    #[expect(unsafe_code, reason = "the runtime's stream lends only the number")]
+    async fn woken(&self) -> std::io::Result<()> {
+        match self {
+            Self::IoUring(file) => file.read_at(Vec::<u8>::with_capacity(8), 0).await.0.map(drop),
+            Self::Epoll(stream) => {
+                stream.readable(false).await?;
+                // SAFETY: the stream owns the descriptor and lives during this call.
+                let eventfd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
+                Ok(rustix::io::read(eventfd, &mut [0; 8]).map(drop)?)
+            }
+        }
+    }
+}
+
+fn can_not_wait(error: &std::io::Error) {
+    tracing::error!(%error, "the inbox can't be waited for");
+    std::process::exit(EXIT_BUG);
 }
 
 fn listen(address: SocketAddr) -> Result<TcpListener, String> {

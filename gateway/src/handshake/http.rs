@@ -14,6 +14,8 @@ const SINGLE: [&str; 6] =
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request<'a> {
     pub(super) method: &'a str,
+    /// 0 for HTTP/1.0, which knows no upgrade.
+    pub(super) minor_version: u8,
     pub(super) path: &'a str,
     pub(super) query: &'a str,
     headers: &'a [httparse::Header<'a>],
@@ -32,7 +34,12 @@ impl<'a> Request<'a> {
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
+        self.count(name) > 0
+    }
+
+    /// How often a header came, text or not.
+    fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count()
     }
 
     /// Whether a header, which is a comma list, has this word.
@@ -64,8 +71,8 @@ pub(super) fn parse<R>(
         return Err(Refusal::bad_request("not an HTTP/1 request"));
     };
     let (path, query) = path_and_query(target);
-    let request = Request { method, path, query, headers: parsed.headers };
-    if let Some(name) = SINGLE.iter().find(|name| request.texts(name).nth(1).is_some()) {
+    let request = Request { method, minor_version: version, path, query, headers: parsed.headers };
+    if let Some(name) = SINGLE.iter().find(|name| request.count(name) > 1) {
         return Err(Refusal::bad_request(&format!("{name}: given more than once")));
     }
     if version == 1 && !request.has("host") {

@@ -4,8 +4,8 @@
 //! `welcome` in one write, later, by its connection; bytes that it sent right behind its request go along as
 //! `early`. Everybody else gets an answer and is left.
 //!
-//! hyper over the runtime's poll interface did this first, at twice the CPU a handshake and with buffers that
-//! outlived it; see `benches/RESULTS.md`.
+//! hyper over the runtime's poll interface did this first, for half as much CPU again and with buffers that
+//! outlived the handshake; see `benches/RESULTS.md`.
 
 mod answer;
 mod http;

@@ -30,6 +30,7 @@ pub(super) fn check<'a>(request: &Request<'a>, origins: &Origins) -> Result<Chec
         return Err(Refusal::not_found());
     }
     let is_upgrade = request.method == "GET"
+        && request.minor_version == 1
         && request.names("connection", "upgrade")
         && request.names("upgrade", "websocket")
         && request.text("sec-websocket-version") == Some("13");
@@ -110,7 +111,8 @@ mod tests {
         let kept = GOOD.iter().filter(|(name, _)| changes.iter().all(|(other, _)| name != other));
         let given = changes.iter().filter(|(_, value)| !value.is_empty());
         let headers: Vec<_> = kept.chain(given).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let head = format!("GET {uri} HTTP/1.1\r\n{}\r\n", headers.concat());
+        let (uri, version) = uri.split_once(' ').unwrap_or((uri, "HTTP/1.1"));
+        let head = format!("GET {uri} {version}\r\n{}\r\n", headers.concat());
         let checked = http::parse(head.as_bytes(), |request, _| {
             check(request, &Origins::SameHost).map(|checked| (checked.token, checked.names_subprotocol))
         });
@@ -127,6 +129,7 @@ mod tests {
         check("/ws/", &[], 404);
         check("/ws", &[("connection", "keep-alive")], 426);
         check("/ws", &[("upgrade", "h2c")], 426);
+        check("/ws HTTP/1.0", &[], 426);
         check("/ws", &[("sec-websocket-version", "8")], 426);
         check("/ws", &[("sec-websocket-key", "short")], 400);
         check("/ws", &[("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZSE!")], 400);

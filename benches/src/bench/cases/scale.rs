@@ -5,6 +5,7 @@ pub(super) struct Scale {
     /// How long each fan-out is measured.
     pub(super) seconds: usize,
     pub(super) idle_connections: &'static [usize],
+    pub(super) nchan_connections: &'static [usize],
     /// Of each process.
     pub(super) growth_connections: &'static [usize],
     pub(super) one_room: usize,
@@ -20,6 +21,7 @@ pub(super) struct Scale {
 pub(super) const FULL: Scale = Scale {
     seconds: 5,
     idle_connections: &[5_000, 10_000, 19_000],
+    nchan_connections: &[5_000, 10_000, 18_000],
     growth_connections: &[1_000, 3_000, 5_000],
     one_room: 1_000,
     many_rooms: 1_000,
@@ -34,6 +36,7 @@ pub(super) const FULL: Scale = Scale {
 pub(super) const QUICK: Scale = Scale {
     seconds: 2,
     idle_connections: &[200, 500, 1_000],
+    nchan_connections: &[200, 500, 1_000],
     growth_connections: &[100, 200, 300],
     one_room: 100,
     many_rooms: 50,

@@ -44,6 +44,8 @@ pub(crate) enum Flag {
     Unread = 16,
     /// It is over.
     Ended = 32,
+    /// The peer has ended: it is read until nothing is left.
+    HungUp = 64,
 }
 
 /// See the module's text. There are millions of these.
@@ -103,6 +105,11 @@ impl Connection {
         Token::new(self.slot, self.mark())
     }
 
+    /// Whether its socket did not take all that it was given.
+    pub(crate) fn is_full(&self) -> bool {
+        self.has(Flag::Full)
+    }
+
     /// Ends it now; the poller tells.
     pub(crate) fn shut_down(&self) {
         self.socket.shut_down();
@@ -122,7 +129,8 @@ pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
     let Upgraded { answer, mut early, identity, address } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
     let connection = core.attach(socket, identity, answer);
-    if let Err(error) = core.poller.borrow_mut().add(connection.socket.as_fd(), connection.token()) {
+    let added = core.poller.borrow_mut().add(connection.socket.as_fd(), connection.token());
+    if let Err(error) = added {
         tracing::error!(%error, "a socket can't be watched");
         core.end(&connection);
         return;
@@ -138,6 +146,12 @@ impl Core {
         } else {
             self.guarded(connection, || self.receive(connection));
         }
+    }
+
+    /// There may be something to read, and then the end.
+    pub(crate) fn hung_up(self: &Rc<Self>, connection: &Rc<Connection>) {
+        connection.set(Flag::HungUp, true);
+        self.readable(connection);
     }
 
     /// There is room to write again.
@@ -185,10 +199,9 @@ impl Core {
         };
         self.counters.bytes_in.add(received as u64);
         self.heard(connection);
-        if received == buffer.len() {
+        if received == buffer.len() || connection.has(Flag::HungUp) {
             // The others first, then the rest.
-            self.unread.borrow_mut().push(Rc::clone(connection));
-            self.ring_bell();
+            self.read_on_from(connection);
         }
         if let Some(bytes) = buffer.get_mut(..received) {
             self.handle_bytes(connection, bytes);
@@ -265,7 +278,12 @@ impl Core {
         connection.outbox.set(Some(outbox));
         self.mark_dirty(connection);
         if waiting > self.outbox_bytes_max() {
-            self.evict(connection);
+            // Slow is who does not read, not who was told much at once.
+            if connection.has(Flag::Full) {
+                self.evict(connection);
+            } else {
+                self.flush_soon.set(true);
+            }
         }
         true
     }
@@ -284,8 +302,13 @@ impl Core {
         self.count_queued(&frame);
         let mut outbox = self.outbox_of(connection);
         outbox.push_replay(frame);
+        let owed = outbox.replay_bytes();
         connection.outbox.set(Some(outbox));
         self.mark_dirty(connection);
+        // No client can honestly have missed more than the whole window.
+        if owed > self.replay_bytes_max() {
+            self.evict(connection);
+        }
     }
 
     /// Puts an event into an outbox.

@@ -17,7 +17,7 @@ impl Core {
         let behind = self.outbox_bytes_max() / 2;
         let push = |connection: &Rc<Connection>| {
             self.counters.receivers.add(1);
-            if event.ephemeral && connection.outbox_bytes() >= behind {
+            if event.ephemeral && connection.is_full() && connection.outbox_bytes() >= behind {
                 self.counters.dropped_behind.add(1);
             } else if self.push(connection, event.frame.clone()) {
                 self.counters.deliveries.add(1);

@@ -90,6 +90,11 @@ impl Outbox {
         self.frames.capacity() <= SMALL_FRAMES_MAX
     }
 
+    /// Bytes of replays that wait.
+    pub fn replay_bytes(&self) -> usize {
+        self.replay_bytes as usize
+    }
+
     /// Bytes that count as waiting.
     pub fn bytes(&self) -> usize {
         self.bytes.saturating_sub(self.replay_bytes) as usize

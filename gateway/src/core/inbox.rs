@@ -34,6 +34,9 @@ impl Core {
                     }
                     Tell::Drain => self.drain(),
                 }
+                if self.flush_soon.take() {
+                    self.flush();
+                }
             }
         }
     }

@@ -96,6 +96,9 @@ pub struct Core {
     /// Kept for its memory.
     events: RefCell<Vec<Ready>>,
     pub(crate) bell: Bell,
+    pub(crate) unread_bell: Bell,
+    /// An outbox passed its bound although its socket was never full: it has to be written before more comes.
+    pub(crate) flush_soon: Cell<bool>,
     rest: Rest,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
@@ -126,6 +129,8 @@ impl Core {
             poller: RefCell::new(poller),
             events: RefCell::default(),
             bell: Bell::default(),
+            unread_bell: Bell::default(),
+            flush_soon: Cell::new(false),
             rest: Rest::default(),
             counters: Counters::default(),
             exporter: Exporter::new(seed.id),
@@ -135,6 +140,10 @@ impl Core {
 
     pub(crate) fn frame_bytes_max(&self) -> usize {
         self.config.shared.frame_bytes_max as usize
+    }
+
+    pub(crate) fn replay_bytes_max(&self) -> usize {
+        self.config.resume_bytes_max
     }
 
     pub(crate) fn outbox_bytes_max(&self) -> usize {
@@ -267,7 +276,7 @@ impl Core {
         if connection.has(Flag::Closing) {
             // A heartbeat that was due anyway must not cut off the close frame.
             if now_s >= u64::from(connection.ends_s.get()) {
-                connection.shut_down();
+                self.end(connection);
             }
             return;
         }

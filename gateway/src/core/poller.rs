@@ -25,6 +25,7 @@ const EVENTS: u32 = 16_384;
 const NOBODY: u64 = u64::MAX;
 /// Marks the event of a socket with room to write.
 const WRITABLE: u64 = 1 << 63;
+const HANG_UP_EVENTS: i32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as i32;
 const READ_EVENTS: u32 = (libc::POLLIN | libc::POLLRDHUP) as u32;
 
 /// Tells a connection from an earlier one in its slot: below [`WRITABLE`].
@@ -46,8 +47,10 @@ impl Token {
 /// What happened to a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ready {
-    /// There may be something to read, or it ended.
+    /// There may be something to read.
     Read(Token),
+    /// The peer has ended: there may be something to read before that.
+    HungUp(Token),
     /// There is room to write.
     Write(Token),
     /// It is not watched any more and has to be added again.
@@ -125,7 +128,7 @@ impl Poller {
         match self {
             Self::Ring(of) => {
                 let mut remove =
-                    |token| of.requests.push_back(opcode::PollRemove::new(token).build().user_data(NOBODY));
+                    |token| of.requests.push_back(opcode::AsyncCancel::new(token).build().user_data(NOBODY));
                 remove(token.0);
                 if awaits_room {
                     remove(token.0 | WRITABLE);
@@ -203,10 +206,12 @@ fn ready(event: &cqueue::Entry) -> Option<Ready> {
     let token = Token(user_data & !WRITABLE);
     Some(if user_data & WRITABLE != 0 {
         Ready::Write(token)
-    } else if cqueue::more(event.flags()) {
-        Ready::Read(token)
-    } else {
+    } else if !cqueue::more(event.flags()) {
         Ready::Lost(token)
+    } else if event.result() & HANG_UP_EVENTS != 0 {
+        Ready::HungUp(token)
+    } else {
+        Ready::Read(token)
     })
 }
 
@@ -232,7 +237,10 @@ fn take_epoll(epoll: &OwnedFd, events: &mut Vec<Ready>) -> io::Result<bool> {
         if flags.contains(epoll::EventFlags::OUT) {
             events.push(Ready::Write(token));
         }
-        if flags.intersects(epoll::EventFlags::OUT.complement()) {
+        let ended = epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        if flags.intersects(ended) {
+            events.push(Ready::HungUp(token));
+        } else if flags.contains(epoll::EventFlags::IN) {
             events.push(Ready::Read(token));
         }
     }

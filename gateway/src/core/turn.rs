@@ -11,6 +11,10 @@ use hubbub_common::clock::Monotonic;
 
 use super::Core;
 use super::poller::Ready;
+use crate::connection::Connection;
+
+/// Between two reads from the same client.
+const READ_ON_PAUSE: Duration = Duration::from_millis(1);
 
 /// Wakes the task at the end of a turn. The runtime puts a woken task behind all those that are ready.
 #[derive(Debug, Default)]
@@ -49,10 +53,6 @@ pub(super) async fn end_turns(core: Rc<Core>) {
     loop {
         core.bell.rung().await;
         let began = core.bell.since.get();
-        // Clients that sent more than one read takes.
-        for connection in core.unread.take() {
-            core.readable(&connection);
-        }
         core.flush();
         core.bus.wake();
         if let Err(error) = core.poller.borrow_mut().submit() {
@@ -63,7 +63,25 @@ pub(super) async fn end_turns(core: Rc<Core>) {
     }
 }
 
+/// Reads on, for ever, from clients that sent more than one read takes. The pause lets everybody else have a turn:
+/// the runtime looks at sockets and timers only when no task is ready.
+pub(super) async fn read_on(core: Rc<Core>) {
+    loop {
+        core.unread_bell.rung().await;
+        monoio::time::sleep(READ_ON_PAUSE).await;
+        for connection in core.unread.take() {
+            core.readable(&connection);
+        }
+    }
+}
+
 impl Core {
+    /// More is to be read from a connection than one read takes.
+    pub(crate) fn read_on_from(&self, connection: &Rc<Connection>) {
+        self.unread.borrow_mut().push(Rc::clone(connection));
+        self.unread_bell.ring(&self.clock);
+    }
+
     /// There is something to do at the end of this turn.
     pub(crate) fn ring_bell(&self) {
         self.bell.ring(&self.clock);
@@ -91,11 +109,12 @@ impl Core {
     }
 
     fn take_event(self: &Rc<Self>, event: Ready) {
-        let (Ready::Read(token) | Ready::Write(token) | Ready::Lost(token)) = event;
+        let (Ready::Read(token) | Ready::HungUp(token) | Ready::Write(token) | Ready::Lost(token)) = event;
         let connection = self.connections.borrow().get(token.slot()).cloned();
         let Some(connection) = connection.filter(|connection| connection.token() == token) else { return };
         match event {
             Ready::Read(_) => self.readable(&connection),
+            Ready::HungUp(_) => self.hung_up(&connection),
             Ready::Write(_) => self.writable(&connection),
             Ready::Lost(_) => self.unwatched(&connection),
         }

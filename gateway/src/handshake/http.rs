@@ -78,7 +78,8 @@ pub(super) fn parse<R>(
     if version == 1 && !request.has("host") {
         return Err(Refusal::bad_request("no Host"));
     }
-    if request.has("transfer-encoding") || request.text("content-length").is_some_and(|length| length != "0")
+    if request.has("transfer-encoding")
+        || (request.has("content-length") && request.text("content-length") != Some("0"))
     {
         return Err(Refusal::bad_request("requests here have no body"));
     }
@@ -87,9 +88,9 @@ pub(super) fn parse<R>(
 
 /// Of a target in origin form or, as to a proxy, in absolute form (RFC 9112 section 3.2).
 fn path_and_query(target: &str) -> (&str, &str) {
-    let origin_form = target
-        .split_once("://")
-        .map_or(target, |(_, rest)| rest.find('/').and_then(|path| rest.get(path..)).unwrap_or("/"));
+    let absolute = if target.starts_with('/') { None } else { target.split_once("://") };
+    let origin_form =
+        absolute.map_or(target, |(_, rest)| rest.find('/').and_then(|path| rest.get(path..)).unwrap_or("/"));
     origin_form.split_once('?').unwrap_or((origin_form, ""))
 }
 
@@ -116,6 +117,8 @@ mod tests {
         }
         check("GET http://h.example/ws HTTP/1.1\r\nHost: h\r\n\r\n", Ok(Some(("/ws", "", 45))));
         check("GET /health HTTP/1.0\r\n\r\n", Ok(Some(("/health", "", 24))));
+        let nested = "GET /ws?x=http://y/health HTTP/1.0\r\n\r\n";
+        check(nested, Ok(Some(("/ws", "x=http://y/health", nested.len()))));
     }
 
     #[test]

@@ -197,6 +197,9 @@ impl Session {
         };
         let step = match command {
             Command::Ping { reference } => Ok(Step::Pong(reference)),
+            Command::Join { reference, rooms } if names_one_twice(&rooms) => {
+                Err(Refusal::new(reference, ErrorCode::BadRequest, "rooms: one is named twice"))
+            }
             Command::Join { reference, rooms } => Ok(Step::Join { reference, rooms }),
             Command::Leave { reference, rooms } => Ok(Step::Leave { reference, rooms }),
             Command::Send { reference, send } => self.send(reference, send, uptime_ms, limits, is_joined),
@@ -286,6 +289,13 @@ impl Session {
             Step::RefuseAndClose(refusal, CloseCode::Policy)
         }
     }
+}
+
+/// Each naming could cost a replay of the whole window.
+fn names_one_twice(rooms: &[Join]) -> bool {
+    let mut names: Vec<RoomId> = rooms.iter().map(|join| join.room).collect();
+    names.sort_unstable();
+    names.windows(2).any(|pair| pair.first() == pair.last())
 }
 
 fn not_joined(reference: Option<Ref>, room: RoomId) -> Refusal {

@@ -7,6 +7,7 @@ pub mod grant;
 mod rate;
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use hubbub_common::clock::UnixMs;
 use hubbub_common::entry::Record;
@@ -197,10 +198,7 @@ impl Session {
         };
         let step = match command {
             Command::Ping { reference } => Ok(Step::Pong(reference)),
-            Command::Join { reference, rooms } if names_one_twice(&rooms) => {
-                Err(Refusal::new(reference, ErrorCode::BadRequest, "rooms: one is named twice"))
-            }
-            Command::Join { reference, rooms } => Ok(Step::Join { reference, rooms }),
+            Command::Join { reference, rooms } => Ok(Step::Join { reference, rooms: each_once(rooms) }),
             Command::Leave { reference, rooms } => Ok(Step::Leave { reference, rooms }),
             Command::Send { reference, send } => self.send(reference, send, uptime_ms, limits, is_joined),
             Command::Typing { room } if !is_joined(room) => Err(not_joined(None, room)),
@@ -291,11 +289,11 @@ impl Session {
     }
 }
 
-/// Each naming could cost a replay of the whole window.
-fn names_one_twice(rooms: &[Join]) -> bool {
-    let mut names: Vec<RoomId> = rooms.iter().map(|join| join.room).collect();
-    names.sort_unstable();
-    names.windows(2).any(|pair| pair.first() == pair.last())
+/// A room named twice is joined once: each naming could cost a replay of the whole window.
+fn each_once(mut rooms: Vec<Join>) -> Vec<Join> {
+    let mut named = HashSet::new();
+    rooms.retain(|join| named.insert(join.room));
+    rooms
 }
 
 fn not_joined(reference: Option<Ref>, room: RoomId) -> Refusal {

@@ -25,7 +25,7 @@ impl Rest {
 
 /// `mi_option_purge_delay` in mimalloc's `mimalloc.h` (it has no name in the bindings).
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
-/// Milliseconds after which free pages go back; times ten for whole arenas.
+/// Milliseconds after which free pages go back.
 const PURGE_DELAY_MS: std::ffi::c_long = 10;
 
 /// Call once, before other threads are started.

@@ -3,7 +3,7 @@
 //! Every send of a batch is put into a submission ring of the sender's own, and one `io_uring_enter` carries
 //! them all out. They are sent with `MSG_DONTWAIT`, so each is over when that call returns: nothing is in
 //! flight between two batches, no task and no buffer has to outlive the call, and a socket that is full says
-//! so at once (a writer task takes over from there). Without a ring, or for a few sends, it is `sendmsg(2)`.
+//! so at once (the poller then tells when it has room). Without a ring, or for a few sends, it is `sendmsg(2)`.
 //!
 //! A fan-out costs what the kernel takes to send it, and not measurably more: `benches/RESULTS.md`.
 

@@ -1,6 +1,6 @@
 //! A coarse timer wheel: one entry for each connection, a second a slot.
 //!
-//! Pure. A timer of the runtime would cost over a kilobyte a connection; an entry here costs twelve bytes. An
+//! Pure. A timer of the runtime would cost over a kilobyte a connection; an entry here costs eight bytes. An
 //! entry whose connection has gone is noticed by its mark when it comes up.
 
 /// Seconds that the wheel spans; later deadlines come up early and are put back.

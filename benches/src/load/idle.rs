@@ -63,8 +63,7 @@ pub(super) struct Report {
 impl Idle {
     pub(super) fn run(&self) -> Result<Report, String> {
         without_huge_pages();
-        let target = Target::start(&self.target)?;
-        self.measure(&target).map_err(|problem| format!("{problem}\n{}", target.log_tail()))
+        Target::with(&self.target, |target| self.measure(target))
     }
 
     fn measure(&self, target: &Target) -> Result<Report, String> {

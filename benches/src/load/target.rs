@@ -42,8 +42,17 @@ enum Running {
 }
 
 impl Target {
+    /// Starts it, measures, and puts the end of its log behind what went wrong.
+    pub(super) fn with<R>(
+        wanted: &Wanted,
+        measure: impl FnOnce(&Self) -> Result<R, String>,
+    ) -> Result<R, String> {
+        let target = Self::start(wanted)?;
+        measure(&target).map_err(|problem| format!("{problem}\n{}", target.log_tail()))
+    }
+
     /// Starts it. A single server gets the first CPU for itself, and this process the others.
-    pub(super) fn start(wanted: &Wanted) -> Result<Self, String> {
+    fn start(wanted: &Wanted) -> Result<Self, String> {
         let cpus = cpus()?;
         let target = if wanted.server == "hubbub" { hubbub(wanted, &cpus)? } else { peer(wanted)? };
         if let ([first, others @ ..], [_]) = (&*cpus, &*target.addresses)
@@ -58,7 +67,7 @@ impl Target {
     }
 
     /// What its log said last.
-    pub(super) fn log_tail(&self) -> String {
+    fn log_tail(&self) -> String {
         match &self.running {
             Running::Stack(stack) => stack.gateways().iter().map(Part::log_tail).collect(),
             Running::Peers(peers) => peers.iter().map(Peer::log_tail).collect(),

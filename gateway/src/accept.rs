@@ -17,8 +17,6 @@ use crate::core::Core;
 use crate::core::socket::Socket;
 use crate::handshake;
 
-/// Handshakes under way on a core; beyond that clients wait in the kernel's queue.
-const HANDSHAKES_MAX: usize = 2_048;
 /// Pause while no handshake may begin.
 const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 /// Pause after the kernel refused to accept, for want of files most likely.
@@ -28,7 +26,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpListener) {
     let mut refused = false;
     loop {
-        while core.greetings.borrow().count() >= HANDSHAKES_MAX {
+        while !core.greetings.borrow_mut().has_room(core.clock.elapsed().as_secs()) {
             monoio::time::sleep(CROWDED_PAUSE).await;
         }
         let (stream, peer) = match listener.accept().await {
@@ -46,7 +44,7 @@ pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpLis
         }
         let (core, config) = (Rc::clone(&core), Arc::clone(&config));
         monoio::spawn(async move {
-            let greeting = core.greetings.borrow_mut().begin(stream.as_raw_fd());
+            let greeting = core.greetings.borrow_mut().begin(stream.as_raw_fd(), core.clock.elapsed().as_secs());
             let handshake = handshake::perform(stream, peer, &config.shared, &*core, &core.receive_buffer);
             let upgraded = AssertUnwindSafe(handshake).catch_unwind().await;
             core.greetings.borrow_mut().end(greeting);

@@ -25,6 +25,8 @@ use crate::ws::{Flow, Inbound, Item};
 
 /// Bytes taken from a socket at once.
 pub(crate) const RECEIVE_BYTES: usize = 16_384;
+/// Batches of frames that a connection gets in one turn.
+const FLUSH_ROUNDS_MAX: usize = 16;
 /// Empty outboxes that a core keeps for the next connections with something to say.
 const SPARE_OUTBOXES_MAX: usize = 1_024;
 
@@ -129,6 +131,7 @@ pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
     let Upgraded { answer, mut early, identity, address } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
     let connection = core.attach(socket, identity, answer);
+    core.counters.bytes_in.add(early.len() as u64);
     let added = core.poller.borrow_mut().add(connection.socket.as_fd(), connection.token());
     if let Err(error) = added {
         tracing::error!(%error, "a socket can't be watched");
@@ -227,6 +230,7 @@ impl Core {
                 Item::Close(code) => {
                     self.push(connection, close_echo(code));
                     connection.set(Flag::Closing, true);
+                    self.end_soon(connection);
                 }
             }
             // What follows a close of either side is not looked at.
@@ -237,12 +241,10 @@ impl Core {
             }
         });
         connection.inbound.set(inbound);
-        match fed {
-            Ok(fed) => self.counters.frames_in.add(fed.frames),
-            Err(violation) => {
-                tracing::debug!(connection = connection.id, %violation, "closing");
-                self.close(connection, violation.code, None);
-            }
+        self.counters.frames_in.add(fed.frames);
+        if let Some(violation) = fed.violation {
+            tracing::debug!(connection = connection.id, %violation, "closing");
+            self.close(connection, violation.code, None);
         }
     }
 
@@ -301,12 +303,11 @@ impl Core {
         self.counters.replayed.add(1);
         self.count_queued(&frame);
         let mut outbox = self.outbox_of(connection);
-        outbox.push_replay(frame);
-        let owed = outbox.replay_bytes();
+        let uncounted = outbox.push_replay(frame);
         connection.outbox.set(Some(outbox));
         self.mark_dirty(connection);
         // No client can honestly have missed more than the whole window.
-        if owed > self.replay_bytes_max() {
+        if uncounted > self.replay_bytes_max() + self.outbox_bytes_max() {
             self.evict(connection);
         }
     }
@@ -370,12 +371,19 @@ impl Core {
     /// Writes every outbox that got something: all of them by one system call, as far as their sockets take it.
     pub(crate) fn flush(&self) {
         let mut dirty = self.dirty.take();
-        while !dirty.is_empty() {
+        for _ in 0..FLUSH_ROUNDS_MAX {
             for some in dirty.chunks(SENDS_MAX) {
                 self.send_batch(some);
             }
             // More frames than one send takes.
             dirty.retain(|connection| connection.has(Flag::Dirty));
+            if dirty.is_empty() {
+                break;
+            }
+        }
+        if !dirty.is_empty() {
+            // Long replays, to clients that read as fast as this writes: the others first.
+            self.go_on_later();
         }
         // The list keeps its memory for the next time.
         dirty.append(&mut self.dirty.take());

@@ -4,6 +4,9 @@
 
 use std::cell::Cell;
 
+/// Connections that come or go before it is worth looking through the heap.
+const MANY: u64 = 512;
+
 /// Notices that a thread has come to rest.
 #[derive(Debug, Default)]
 pub(crate) struct Rest {
@@ -12,11 +15,12 @@ pub(crate) struct Rest {
 }
 
 impl Rest {
-    /// Called at times with a count of what makes and frees much memory. When it rose and then stood still, `let_go`
-    /// frees what the thread keeps for later, and the allocator gives back what is free.
+    /// Called at times with a count of what makes and frees much memory. When it rose by many and then stood still,
+    /// `let_go` frees what the thread keeps for later, and the allocator gives back what is free.
     pub(crate) fn look(&self, count: u64, let_go: impl FnOnce()) {
         let at_rest = count == self.last.replace(count);
-        if at_rest && count != self.given_back_at.replace(count) {
+        if at_rest && count >= self.given_back_at.get() + MANY {
+            self.given_back_at.set(count);
             let_go();
             give_back();
         }

@@ -1,8 +1,8 @@
 //! The bounded queue of frames that wait for one socket.
 //!
 //! Frames are shared, so a queue of them costs little; what is bounded is the memory that a slow reader would
-//! keep alive. Bytes count until they are written; those of a replay do not count at all, because whoever has
-//! only just come is not slow, and the window holds the same bytes anyway.
+//! keep alive. Bytes count until they are written; those up to the end of a replay do not count, because whoever
+//! has only just come is not slow, and the window holds the same bytes anyway.
 
 use std::collections::VecDeque;
 
@@ -19,8 +19,8 @@ const SMALL_FRAMES_MAX: usize = 8;
 pub struct Outbox {
     frames: VecDeque<Bytes>,
     bytes: u32,
-    /// Of these, how many belong to a replay. Replays come first, so what is written comes off here first.
-    replay_bytes: u32,
+    /// Of these, how many stand in front of the end of the last replay.
+    uncounted: u32,
     /// The front frame is written in part: the rest has to follow, whatever happens.
     is_cut: bool,
 }
@@ -33,10 +33,11 @@ impl Outbox {
         self.bytes()
     }
 
-    /// Adds a frame of a replay.
-    pub fn push_replay(&mut self, frame: Bytes) {
-        self.replay_bytes = self.replay_bytes.saturating_add(count(frame.len()));
+    /// Adds a frame of a replay; gives the bytes that do not count now.
+    pub fn push_replay(&mut self, frame: Bytes) -> usize {
         self.push(frame);
+        self.uncounted = self.bytes;
+        self.uncounted as usize
     }
 
     /// The next frames to write, oldest first; they still count as waiting.
@@ -49,7 +50,7 @@ impl Outbox {
     pub fn written(&mut self, mut bytes: usize) -> (u64, bool) {
         let batch = self.next_batch().len() as u64;
         self.bytes = self.bytes.saturating_sub(count(bytes));
-        self.replay_bytes = self.replay_bytes.saturating_sub(count(bytes));
+        self.uncounted = self.uncounted.saturating_sub(count(bytes));
         let mut frames = 0;
         self.is_cut = false;
         while let Some(front) = self.frames.front_mut() {
@@ -72,7 +73,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.frames.truncate(usize::from(self.is_cut));
         self.bytes = count(self.frames.iter().map(Bytes::len).sum());
-        self.replay_bytes = 0;
+        self.uncounted = 0;
     }
 
     /// Frames that wait, the one that is written in part among them.
@@ -90,14 +91,9 @@ impl Outbox {
         self.frames.capacity() <= SMALL_FRAMES_MAX
     }
 
-    /// Bytes of replays that wait.
-    pub fn replay_bytes(&self) -> usize {
-        self.replay_bytes as usize
-    }
-
     /// Bytes that count as waiting.
     pub fn bytes(&self) -> usize {
-        self.bytes.saturating_sub(self.replay_bytes) as usize
+        self.bytes.saturating_sub(self.uncounted) as usize
     }
 
     /// Whether nothing waits.
@@ -145,12 +141,13 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_does_not_count() {
+    fn what_a_replay_waits_for_does_not_count() {
         let mut outbox = Outbox::default();
-        outbox.push_replay(Bytes::from_static(b"replayed"));
-        outbox.push_replay(Bytes::from_static(b"replayed"));
         assert_eq!(outbox.push(Bytes::from_static(b"live")), 4);
-        outbox.written(10);
+        assert_eq!(outbox.push_replay(Bytes::from_static(b"replayed")), 12);
+        assert_eq!(outbox.push_replay(Bytes::from_static(b"replayed")), 20);
+        assert_eq!(outbox.push(Bytes::from_static(b"live")), 4);
+        outbox.written(14);
         assert_eq!(outbox.bytes(), 4);
         outbox.written(8);
         assert_eq!((outbox.bytes(), outbox.is_empty()), (2, false));

@@ -14,7 +14,7 @@ use hubbub_common::shard::Shard;
 
 use super::backend::{Directory, ReadEntry, Streams};
 use super::engine::{Engine, Reading, State};
-use super::{Answer, Audience, Event};
+use super::{Answer, Audience, Event, Failure};
 use crate::ws::encode::text_frame;
 
 /// Pauses between tries while the backend is away.
@@ -139,14 +139,14 @@ impl<B: Streams + Directory> Engine<B> {
         };
         for (index, record) in entry.records() {
             let waiter = waiters.next().flatten();
-            let Some(id) = MessageId::pack(read.id, index) else { continue };
-            let Some(record) = record else {
+            let stored = MessageId::pack(read.id, index)
+                .zip(record)
+                .map(|(id, record)| self.take_record(state, read.shard, id, &record));
+            if stored.is_none() {
                 self.metrics.records_unknown.increment(1);
-                continue;
-            };
-            let first = self.take_record(state, read.shard, id, &record);
+            }
             if let Some(waiter) = waiter {
-                state.answer(waiter, Answer::Stored(first));
+                state.answer(waiter, stored.map_or(Answer::Failed(Failure::Unknown), Answer::Stored));
             }
         }
     }

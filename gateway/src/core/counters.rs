@@ -1,6 +1,6 @@
 //! What a core counts: plain cells on the hot path, handed to Prometheus once a second.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use hubbub_common::metrics as names;
@@ -130,6 +130,8 @@ pub(crate) struct Exporter {
     gauges: [Gauge; 7],
     sends: RingExporter,
     polls: RingExporter,
+    /// Those that came up.
+    errors: RefCell<Vec<(ErrorCode, Counter)>>,
 }
 
 struct RingExporter([Counter; 3]);
@@ -185,6 +187,7 @@ impl Exporter {
             ],
             sends: RingExporter::new(&core, "sends"),
             polls: RingExporter::new(&core, "polls"),
+            errors: RefCell::default(),
             core,
         }
     }
@@ -214,9 +217,15 @@ impl Exporter {
             .increment(1);
     }
 
-    /// Counts an error event.
+    /// Counts an error event. A client may provoke these as fast as it can write.
     pub(crate) fn error(&self, code: ErrorCode) {
-        counter!(names::ERRORS.name, "core" => self.core.clone(), "code" => code.as_str()).increment(1);
+        let mut errors = self.errors.borrow_mut();
+        if let Some((_, counter)) = errors.iter().find(|(of, _)| *of == code) {
+            return counter.increment(1);
+        }
+        let counter = counter!(names::ERRORS.name, "core" => self.core.clone(), "code" => code.as_str());
+        counter.increment(1);
+        errors.push((code, counter));
     }
 
     /// Counts a connection that the server closed.

@@ -1,42 +1,46 @@
 //! Sockets that have not shown who they are, and how long they may take.
 //!
 //! One deadline for everything before the upgrade, so that a client that trickles its request byte by byte gains
-//! nothing. It comes up in a wheel, for a timer of the runtime costs over a kilobyte.
+//! nothing; a shorter one when there are too many, so that sockets which say nothing keep nobody out. All wait
+//! equally long, so a queue says who is next; a timer of the runtime would cost over a kilobyte each.
 
+use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::net::{Shutdown, shutdown};
 use slab::Slab;
 
-use super::wheel::{Due, Wheel};
-
+/// Under way on a core at once; beyond that clients wait in the kernel's queue.
+const COUNT_MAX: usize = 2_048;
 /// Seconds until a client must have its WebSocket, and until an answered one must have gone.
 const GREETING_S: u64 = 15;
+/// The same while there are as many as there may be.
+const CROWDED_S: u64 = 1;
 
 /// See the module's text.
+#[derive(Default)]
 pub(crate) struct Greetings {
     /// Open for as long as they stand here.
-    sockets: Slab<(u32, RawFd)>,
-    wheel: Wheel,
-    begun: u32,
+    sockets: Slab<(u64, RawFd)>,
+    /// In the order in which they began; some have ended.
+    queue: VecDeque<Begun>,
+    begun: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    ticket: usize,
+    /// Tells it from an earlier one with the same ticket.
+    number: u64,
+    at_s: u64,
 }
 
 impl Greetings {
-    pub(super) fn new() -> Self {
-        Self { sockets: Slab::new(), wheel: Wheel::new(), begun: 0 }
-    }
-
-    /// How many are under way.
-    pub(crate) fn count(&self) -> usize {
-        self.sockets.len()
-    }
-
     /// A socket was accepted; gives what to end it with, before the socket is closed or in the same step.
-    pub(crate) fn begin(&mut self, socket: RawFd) -> usize {
-        self.begun = self.begun.wrapping_add(1);
+    pub(crate) fn begin(&mut self, socket: RawFd, now_s: u64) -> usize {
+        self.begun += 1;
         let ticket = self.sockets.insert((self.begun, socket));
-        let slot = u32::try_from(ticket).unwrap_or(u32::MAX);
-        self.wheel.schedule(Due { slot, mark: self.begun }, GREETING_S);
+        self.queue.push_back(Begun { ticket, number: self.begun, at_s: now_s });
         ticket
     }
 
@@ -45,12 +49,32 @@ impl Greetings {
         self.sockets.try_remove(ticket);
     }
 
-    /// Shuts down whoever took too long; its task finds out.
-    #[expect(unsafe_code, reason = "the task owns the socket")]
+    /// Whether another one may begin; if not, those that have had long enough are ended.
+    pub(crate) fn has_room(&mut self, now_s: u64) -> bool {
+        let has_room = self.sockets.len() < COUNT_MAX;
+        if !has_room {
+            self.shut_since(now_s.saturating_sub(CROWDED_S));
+        }
+        has_room
+    }
+
+    /// Ends whoever took too long.
     pub(super) fn tick(&mut self, now_s: u64) {
-        for due in self.wheel.turn_to(now_s) {
-            if let Some((mark, socket)) = self.sockets.get(due.slot as usize)
-                && *mark == due.mark
+        if let Some(since_s) = now_s.checked_sub(GREETING_S) {
+            self.shut_since(since_s);
+        }
+        if self.queue.is_empty() {
+            // After a storm it is long.
+            self.queue = VecDeque::new();
+        }
+    }
+
+    /// Shuts down the sockets of those that began so long ago; their tasks find out.
+    #[expect(unsafe_code, reason = "the task owns the socket")]
+    fn shut_since(&mut self, since_s: u64) {
+        while let Some(begun) = self.queue.pop_front_if(|begun| begun.at_s <= since_s) {
+            if let Some((number, socket)) = self.sockets.get(begun.ticket)
+                && *number == begun.number
             {
                 // SAFETY: it stands here, so it is open. An error means that the peer was faster.
                 let _ = shutdown(unsafe { BorrowedFd::borrow_raw(*socket) }, Shutdown::Both);

@@ -96,7 +96,7 @@ pub struct Core {
     /// Kept for its memory.
     events: RefCell<Vec<Ready>>,
     pub(crate) bell: Bell,
-    pub(crate) unread_bell: Bell,
+    pub(crate) later_bell: Bell,
     /// An outbox passed its bound although its socket was never full: it has to be written before more comes.
     pub(crate) flush_soon: Cell<bool>,
     rest: Rest,
@@ -120,7 +120,7 @@ impl Core {
             registry: RefCell::default(),
             pending: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
-            greetings: RefCell::new(Greetings::new()),
+            greetings: RefCell::default(),
             dirty: RefCell::default(),
             receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
             unread: RefCell::default(),
@@ -129,7 +129,7 @@ impl Core {
             poller: RefCell::new(poller),
             events: RefCell::default(),
             bell: Bell::default(),
-            unread_bell: Bell::default(),
+            later_bell: Bell::default(),
             flush_soon: Cell::new(false),
             rest: Rest::default(),
             counters: Counters::default(),
@@ -246,6 +246,8 @@ impl Core {
 
     /// Once a second: heartbeats, expired tokens, connections that do not end, and the counters.
     fn tick(self: &Rc<Self>) {
+        // For what the kernel would not take the last time.
+        self.ring_bell();
         let now_s = self.clock.elapsed().as_secs();
         self.greetings.borrow_mut().tick(now_s);
         let due = self.wheel.borrow_mut().turn_to(now_s);
@@ -273,6 +275,10 @@ impl Core {
 
     fn come_up(&self, connection: &Rc<Connection>, now_s: u64) {
         use crate::connection::Flag;
+        if connection.has(Flag::Joining) {
+            // It is not read meanwhile, so its silence says nothing.
+            self.heard(connection);
+        }
         if connection.has(Flag::Closing) {
             // A heartbeat that was due anyway must not cut off the close frame.
             if now_s >= u64::from(connection.ends_s.get()) {

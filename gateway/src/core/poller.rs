@@ -143,21 +143,20 @@ impl Poller {
     /// Hands over what was asked for since the last time.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
         let Self::Ring(of) = self else { return Ok(()) };
-        while !of.requests.is_empty() {
+        loop {
             push(&mut of.ring, &mut of.requests);
+            if of.ring.submission().is_empty() {
+                of.requests.shrink_to(ENTRIES as usize);
+                return Ok(());
+            }
             of.counts.enters += 1;
             match of.ring.submit() {
                 Ok(submitted) => of.counts.submissions += submitted as u64,
-                // Memory is short or events overflow: the rest waits for the next turn.
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) =>
-                {
-                    return Ok(());
-                }
+                // The rest waits for the next turn, which comes within a second.
+                Err(error) if is_transient(&error) => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
     }
 
     /// Takes the events that are there, some at a time; whether there may be more.
@@ -166,7 +165,11 @@ impl Poller {
             Self::Ring(of) => {
                 if of.ring.submission().cq_overflow() {
                     // Entering the kernel moves what it kept into the ring.
-                    of.ring.submit_and_wait(0)?;
+                    match of.ring.submit_and_wait(0) {
+                        Ok(submitted) => of.counts.submissions += submitted as u64,
+                        Err(error) if is_transient(&error) => {}
+                        Err(error) => return Err(error),
+                    }
                 }
                 let completions = &mut of.counts.completions;
                 events.extend(
@@ -177,6 +180,11 @@ impl Poller {
             Self::Epoll(epoll) => take_epoll(epoll, events),
         }
     }
+}
+
+/// Whether a system call on a ring may work the next time: a signal came, memory is short, or events overflow.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }
 
 #[expect(unsafe_code, reason = "the ring lends no descriptor")]

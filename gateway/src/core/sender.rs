@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use io_uring::{IoUring, opcode, types};
 
 use super::counters::RingCounts;
+use super::poller::is_transient;
 
 /// Sends in one batch.
 pub(crate) const SENDS_MAX: usize = 1_024;
@@ -141,8 +142,7 @@ impl Sender {
             self.counts.enters += 1;
             match ring.submit_and_wait(pending) {
                 Ok(_) => {}
-                Err(error)
-                    if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY)) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
             }
             for done in ring.completion() {

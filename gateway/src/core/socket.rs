@@ -45,9 +45,9 @@ impl AsFd for Socket {
 
 /// Takes what is there without waiting: `None` when nothing is, `Some(0)` at the end.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
+    match rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *buffer, RecvFlags::DONTWAIT)) {
         Ok((received, _)) => Ok(Some(received)),
-        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(rustix::io::Errno::AGAIN) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -19,7 +19,7 @@ use rustix::thread::CpuSet;
 use super::Core;
 use super::poller::Poller;
 use super::sender::Sender;
-use super::turn::{end_turns, read_on};
+use super::turn::{end_turns, go_on};
 use crate::accept::accept;
 use crate::bus::{BusHandle, Inbox};
 use crate::config::{Config, Driver};
@@ -109,7 +109,7 @@ async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
     monoio::spawn(accept(Rc::clone(&core), Arc::clone(&seed.config), listener));
     monoio::spawn(tick(Rc::clone(&core)));
     monoio::spawn(end_turns(Rc::clone(&core)));
-    monoio::spawn(read_on(Rc::clone(&core)));
+    monoio::spawn(go_on(Rc::clone(&core)));
     monoio::spawn(watch(Rc::clone(&core), watched));
     // One loop: sleep until the bus has something, then a turn.
     let wake = match Wake::new(eventfd, seed.config.driver) {

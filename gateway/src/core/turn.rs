@@ -13,8 +13,8 @@ use super::Core;
 use super::poller::Ready;
 use crate::connection::Connection;
 
-/// Between two reads from the same client.
-const READ_ON_PAUSE: Duration = Duration::from_millis(1);
+/// Between two parts of what one client sends or gets at once.
+const GO_ON_PAUSE: Duration = Duration::from_millis(1);
 
 /// Wakes the task at the end of a turn. The runtime puts a woken task behind all those that are ready.
 #[derive(Debug, Default)]
@@ -63,15 +63,16 @@ pub(super) async fn end_turns(core: Rc<Core>) {
     }
 }
 
-/// Reads on, for ever, from clients that sent more than one read takes. The pause lets everybody else have a turn:
-/// the runtime looks at sockets and timers only when no task is ready.
-pub(super) async fn read_on(core: Rc<Core>) {
+/// Goes on, for ever, with clients that sent more than one read takes, or get more than one turn writes. The pause
+/// lets everybody else have a turn: the runtime looks at sockets and timers only when no task is ready.
+pub(super) async fn go_on(core: Rc<Core>) {
     loop {
-        core.unread_bell.rung().await;
-        monoio::time::sleep(READ_ON_PAUSE).await;
+        core.later_bell.rung().await;
+        monoio::time::sleep(GO_ON_PAUSE).await;
         for connection in core.unread.take() {
             core.readable(&connection);
         }
+        core.ring_bell();
     }
 }
 
@@ -79,7 +80,12 @@ impl Core {
     /// More is to be read from a connection than one read takes.
     pub(crate) fn read_on_from(&self, connection: &Rc<Connection>) {
         self.unread.borrow_mut().push(Rc::clone(connection));
-        self.unread_bell.ring(&self.clock);
+        self.go_on_later();
+    }
+
+    /// Something is left to do that must not keep the others waiting.
+    pub(crate) fn go_on_later(&self) {
+        self.later_bell.ring(&self.clock);
     }
 
     /// There is something to do at the end of this turn.

@@ -39,6 +39,11 @@ impl Refusal {
         Self::new(400, "bad_request", detail)
     }
 
+    pub(super) fn method_not_allowed() -> Self {
+        let header = Some("Allow: GET, HEAD".to_owned());
+        Self { header, ..Self::new(405, "bad_request", "only GET and HEAD are served here") }
+    }
+
     pub(super) fn head_too_large() -> Self {
         Self::new(431, "too_large", "the request's head is too large")
     }

@@ -67,6 +67,11 @@ pub(super) fn parse<R>(
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::head_too_large()),
         Err(_) => return Err(Refusal::bad_request("not an HTTP/1 request")),
     };
+    // The parser takes a bare LF for the end of a line; a proxy in front may not.
+    let ends_lines = |(at, byte): (usize, &u8)| *byte != b'\n' || at.checked_sub(1).is_some_and(|before| bytes.get(before) == Some(&b'\r'));
+    if !bytes.iter().take(head_bytes).enumerate().all(ends_lines) {
+        return Err(Refusal::bad_request("a line that does not end with CR LF"));
+    }
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Refusal::bad_request("not an HTTP/1 request"));
     };
@@ -129,6 +134,8 @@ mod tests {
         check("GET /ws HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", Err(400));
         check("GET /ws HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", Err(400));
         check("GET /ws HTTP/2.0\r\n\r\n", Err(400));
+        check("GET /ws HTTP/1.1\nHost: a\n\n", Err(400));
+        check("GET /ws HTTP/1.1\r\nHost: a\r\nX: y\n\r\n", Err(400));
         check(&format!("GET /ws HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(65)), Err(431));
         check(&format!("GET /{}", "x".repeat(HEAD_BYTES_MAX)), Err(431));
     }

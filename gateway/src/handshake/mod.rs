@@ -75,7 +75,7 @@ pub(crate) struct Upgraded {
 
 /// What a request wants.
 enum Wish {
-    Health,
+    Health { with_body: bool },
     WebSocket { token: String, answer: Vec<u8>, address: IpAddr },
 }
 
@@ -118,17 +118,25 @@ pub(crate) async fn perform(
     };
     let refusal = match wish {
         Ok(Wish::WebSocket { token, answer, address }) => match gate.authenticate(token).await {
-            Ok(identity) => {
-                gate.answered(101);
-                return Some((stream, Upgraded { answer, early: unread.into(), identity, address }));
-            }
+            // A drain may have begun, or the last place been taken, while the token was looked up.
+            Ok(identity) => match gate.admit() {
+                Ok(()) => {
+                    gate.answered(101);
+                    return Some((stream, Upgraded { answer, early: unread.into(), identity, address }));
+                }
+                Err(busy) => refuse_busy(busy),
+            },
             Err(AuthError::Bad(reason)) => Refusal::unauthorized(reason),
             Err(error @ AuthError::Unavailable) => Refusal::unavailable(&error.to_string(), RETRY_AFTER_S),
         },
-        Ok(Wish::Health) => {
+        Ok(Wish::Health { with_body }) => {
             let (status, body) = gate.health();
             gate.answered(status);
-            leave(stream, answer::response(status, "application/json", None, &body), buffer).await;
+            let mut answer = answer::response(status, "application/json", None, &body);
+            if !with_body {
+                answer.truncate(answer.len() - body.len());
+            }
+            leave(stream, answer, buffer).await;
             return None;
         }
         Err(refusal) => refusal,
@@ -157,19 +165,24 @@ fn decide(
     gate: &impl Gate,
 ) -> Result<Wish, Refusal> {
     if request.path == "/health" {
-        return Ok(Wish::Health);
+        return match request.method {
+            "GET" | "HEAD" => Ok(Wish::Health { with_body: request.method == "GET" }),
+            _ => Err(Refusal::method_not_allowed()),
+        };
     }
     let checked = request::check(request, &settings.allowed_origins)?;
-    gate.admit().map_err(|busy| {
-        let detail = match busy {
-            Busy::Draining => "this gateway is leaving: try another one",
-            Busy::Full => "this gateway holds as many connections as it may",
-        };
-        Refusal::unavailable(detail, RETRY_AFTER_S)
-    })?;
+    gate.admit().map_err(refuse_busy)?;
     let answer = answer::switching_protocols(checked.key, checked.names_subprotocol);
     let address = request::client_address(peer.ip(), request, settings);
     Ok(Wish::WebSocket { token: checked.token, answer, address })
+}
+
+fn refuse_busy(busy: Busy) -> Refusal {
+    let detail = match busy {
+        Busy::Draining => "this gateway is leaving: try another one",
+        Busy::Full => "this gateway holds as many connections as it may",
+    };
+    Refusal::unavailable(detail, RETRY_AFTER_S)
 }
 
 /// Answers, then waits for the client to close: a socket closed over unread bytes would take the answer back.

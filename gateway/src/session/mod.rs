@@ -18,7 +18,8 @@ use hubbub_common::protocol::{CloseCode, Command, ErrorCode, Join, Ref, Refusal,
 pub use grant::{Grant, Identity};
 use rate::Rate;
 
-/// Typing and read positions that a session may tell in a second; more are ignored.
+/// Typing, read positions and questions who is present that a session may have in a second; more of the first two
+/// are ignored, of the last refused.
 const EPHEMERAL_PER_SECOND: u32 = 10;
 
 /// The bounds that a session checks.
@@ -217,7 +218,16 @@ impl Session {
                     record: Record::Read { room, from, msg: id, connection }.encode(),
                 })
             }
-            Command::Presence { reference, room } => Ok(Step::Presence { reference, room }),
+            Command::Presence { reference, room } => {
+                match self.ephemerals.take(EPHEMERAL_PER_SECOND, uptime_ms) {
+                    Ok(()) => Ok(Step::Presence { reference, room }),
+                    Err(retry_after_ms) => {
+                        let message = format!("more than {EPHEMERAL_PER_SECOND} such requests a second");
+                        let refusal = Refusal::new(reference, ErrorCode::RateLimited, message);
+                        Err(refusal.retry_after_ms(retry_after_ms))
+                    }
+                }
+            }
             Command::Edit { reference, .. }
             | Command::Delete { reference, .. }
             | Command::React { reference, .. } => {

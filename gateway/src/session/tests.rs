@@ -90,6 +90,23 @@ fn typing_is_rationed_in_silence() {
 }
 
 #[test]
+fn questions_who_is_present_have_a_rate() {
+    let mut session = session();
+    let mut ask = || session.handle(99, r#"{"op":"presence","room":"1"}"#, 0, &LIMITS, is_joined);
+    assert!((0..20).all(|_| matches!(ask(), Step::Presence { .. })));
+    let refused = refusal(ask());
+    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(100)));
+}
+
+#[test]
+fn a_room_named_twice_is_joined_once() {
+    let text = r#"{"op":"join","rooms":[{"room":"1","since":"5"},{"room":"2"},{"room":"1"}]}"#;
+    let Step::Join { rooms, .. } = session().handle(99, text, 0, &LIMITS, is_joined) else { panic!() };
+    let rooms: Vec<_> = rooms.iter().map(|join| (join.room, join.since.is_some())).collect();
+    assert_eq!(rooms, [(room(1), true), (room(2), false)]);
+}
+
+#[test]
 fn names_are_cut_at_a_character() {
     let user = UserId::new(7).unwrap();
     assert_eq!(&*name_to_show(None, user), "7");

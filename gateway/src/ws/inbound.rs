@@ -37,6 +37,8 @@ pub struct Fed {
     pub frames: u64,
     /// Whether it stopped because it was told to: feed again, with nothing if nothing came.
     pub paused: bool,
+    /// Why the connection has to end; nothing behind this frame is looked at.
+    pub violation: Option<Violation>,
 }
 
 /// See the module's text.
@@ -58,22 +60,22 @@ impl Inbound {
         input: &mut [u8],
         bytes_max: usize,
         on: impl FnMut(Item<'_>) -> Flow,
-    ) -> Result<Fed, Violation> {
+    ) -> Fed {
         let mut kept = self.0.take().unwrap_or_default();
         let fed = if kept.unread.is_empty() {
-            let (used, fed) = handle(input, &mut kept.fragments, bytes_max, on)?;
+            let (used, fed) = handle(input, &mut kept.fragments, bytes_max, on);
             kept.unread.extend_from_slice(input.get(used..).unwrap_or_default());
             fed
         } else {
             kept.unread.extend_from_slice(input);
-            let (used, fed) = handle(&mut kept.unread, &mut kept.fragments, bytes_max, on)?;
+            let (used, fed) = handle(&mut kept.unread, &mut kept.fragments, bytes_max, on);
             kept.unread.drain(..used);
             fed
         };
         if !kept.unread.is_empty() || kept.fragments.is_some() {
             self.0 = Some(kept);
         }
-        Ok(fed)
+        fed
     }
 }
 
@@ -83,53 +85,74 @@ fn handle(
     fragments: &mut Option<Vec<u8>>,
     bytes_max: usize,
     mut on: impl FnMut(Item<'_>) -> Flow,
-) -> Result<(usize, Fed), Violation> {
+) -> (usize, Fed) {
     let mut used = 0;
-    let mut fed = Fed { frames: 0, paused: false };
-    while !fed.paused {
-        let Some(rest) = bytes.get_mut(used..) else { break };
-        let Some(head) = decode_head(rest, bytes_max)? else { break };
-        let frame_bytes = head.head_bytes + head.payload_bytes;
-        let Some(payload) = rest.get_mut(head.head_bytes..frame_bytes) else { break };
-        fastwebsockets::unmask(payload, head.mask);
-        used += frame_bytes;
-        fed.frames += 1;
-        let flow = match (head.opcode, fragments.as_mut()) {
-            (Opcode::Ping, _) => on(Item::Ping(payload)),
-            (Opcode::Pong, _) => on(Item::Pong),
-            (Opcode::Close, _) => {
-                on(Item::Close(close_code(payload)?));
-                // Whatever follows a close is ignored.
+    let mut fed = Fed { frames: 0, paused: false, violation: None };
+    while let Some(rest) = bytes.get_mut(used..) {
+        match handle_one(rest, fragments, bytes_max, &mut on) {
+            Ok(None) => break,
+            Ok(Some((frame_bytes, flow))) => {
+                used += frame_bytes;
+                fed.frames += 1;
+                if flow == Flow::Pause {
+                    fed.paused = true;
+                    break;
+                }
+            }
+            Err(violation) => {
+                fed.violation = Some(violation);
                 used = bytes.len();
                 break;
             }
-            (Opcode::Text, Some(_)) => {
-                return violation(CloseCode::Protocol, "a new message inside a fragmented one");
+        }
+    }
+    (used, fed)
+}
+
+/// Handles the frame at the front, if it is whole; gives how many bytes it took.
+fn handle_one(
+    bytes: &mut [u8],
+    fragments: &mut Option<Vec<u8>>,
+    bytes_max: usize,
+    on: &mut impl FnMut(Item<'_>) -> Flow,
+) -> Result<Option<(usize, Flow)>, Violation> {
+    let Some(head) = decode_head(bytes, bytes_max)? else { return Ok(None) };
+    let frame_bytes = head.head_bytes + head.payload_bytes;
+    let Some(payload) = bytes.get_mut(head.head_bytes..frame_bytes) else { return Ok(None) };
+    fastwebsockets::unmask(payload, head.mask);
+    let flow = match (head.opcode, fragments.as_mut()) {
+        (Opcode::Ping, _) => on(Item::Ping(payload)),
+        (Opcode::Pong, _) => on(Item::Pong),
+        (Opcode::Close, _) => {
+            on(Item::Close(close_code(payload)?));
+            // Whatever follows a close is ignored.
+            return Ok(Some((bytes.len(), Flow::Continue)));
+        }
+        (Opcode::Text, Some(_)) => {
+            return violation(CloseCode::Protocol, "a new message inside a fragmented one");
+        }
+        (Opcode::Continuation, None) => {
+            return violation(CloseCode::Protocol, "a continuation of nothing");
+        }
+        (Opcode::Text, None) if head.fin => on(Item::Text(text(payload)?)),
+        (Opcode::Text, None) => {
+            *fragments = Some(payload.to_vec());
+            Flow::Continue
+        }
+        (Opcode::Continuation, Some(message)) => {
+            if message.len() + payload.len() > bytes_max {
+                return violation(CloseCode::TooBig, "a message is too big");
             }
-            (Opcode::Continuation, None) => {
-                return violation(CloseCode::Protocol, "a continuation of nothing");
-            }
-            (Opcode::Text, None) if head.fin => on(Item::Text(text(payload)?)),
-            (Opcode::Text, None) => {
-                *fragments = Some(payload.to_vec());
+            message.extend_from_slice(payload);
+            if head.fin {
+                let message = fragments.take().unwrap_or_default();
+                on(Item::Text(text(&message)?))
+            } else {
                 Flow::Continue
             }
-            (Opcode::Continuation, Some(message)) => {
-                if message.len() + payload.len() > bytes_max {
-                    return violation(CloseCode::TooBig, "a message is too big");
-                }
-                message.extend_from_slice(payload);
-                if head.fin {
-                    let message = fragments.take().unwrap_or_default();
-                    on(Item::Text(text(&message)?))
-                } else {
-                    Flow::Continue
-                }
-            }
-        };
-        fed.paused = flow == Flow::Pause;
-    }
-    Ok((used, fed))
+        }
+    };
+    Ok(Some((frame_bytes, flow)))
 }
 
 fn text(payload: &[u8]) -> Result<&str, Violation> {

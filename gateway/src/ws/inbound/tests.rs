@@ -31,7 +31,10 @@ fn feed(chunks: &[&[u8]], pause: bool) -> Result<Vec<Owned>, Violation> {
             let fed = inbound.feed(&mut chunk, MAX, |item| {
                 items.push(own(&item));
                 if pause { Flow::Pause } else { Flow::Continue }
-            })?;
+            });
+            if let Some(violation) = fed.violation {
+                return Err(violation);
+            }
             if !fed.paused {
                 break;
             }

@@ -236,7 +236,7 @@ impl Driver {
                 self.heard += 1;
                 self.check(&event)?;
             }
-            Tell::Drain => {}
+            Tell::RoleChanged { .. } | Tell::RoomDeleted(_) | Tell::SessionsEnded(..) | Tell::Drain => {}
         }
         Ok(())
     }

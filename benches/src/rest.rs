@@ -97,6 +97,12 @@ impl Rest {
         })
     }
 
+    /// A request of any other kind that succeeds.
+    pub fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let answer = self.call(method.clone(), path, body)?;
+        answer.ok().map_err(|error| format!("{method} {path}: {error}"))
+    }
+
     /// A successful GET.
     pub fn get(&self, path: &str) -> Result<Value, String> {
         let answer = self.call(Method::GET, path, None)?;

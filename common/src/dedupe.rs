@@ -12,8 +12,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
-use crate::entry::Origin;
-use crate::ids::{MessageId, UserId};
+use crate::entry::{Entry, Origin};
+use crate::ids::{EntryId, MessageId, UserId};
 
 /// The memory of one shard's reader.
 #[derive(Debug)]
@@ -67,6 +67,20 @@ impl Dedupe {
             None => {
                 self.origins.insert(origin, Seen { seq, at_ms: entry_ms });
                 true
+            }
+        }
+    }
+
+    /// Remembers an entry without asking what is new in it. In stream order, as ever.
+    pub fn feed(&mut self, entry: &Entry<'_>, at: EntryId) {
+        if !self.first_time(entry.origin, entry.seq, at.ms) {
+            return;
+        }
+        for (index, record) in entry.records() {
+            if let (Some(record), Some(id)) = (record, MessageId::pack(at, index))
+                && let Some((user, nonce)) = record.nonce()
+            {
+                self.check(user, nonce, id);
             }
         }
     }

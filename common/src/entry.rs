@@ -181,11 +181,36 @@ impl Record<'_> {
 
     /// The record's own bytes, to be put into an entry.
     pub fn encode(&self) -> Vec<u8> {
-        // Only a `Serialize` that refuses could fail, and none of the types above does.
-        let bytes = postcard::to_allocvec(self);
-        debug_assert!(bytes.is_ok(), "{bytes:?}");
-        bytes.unwrap_or_default()
+        encode_postcard(self)
     }
+}
+
+/// What the control plane tells every gateway, in [`Shard::CONTROL`](crate::shard::Shard::CONTROL). The rules of
+/// [`Record`] for new variants hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Notice<'a> {
+    /// Login sessions have ended: their connections have to.
+    SessionsEnded {
+        /// Whose.
+        user: UserId,
+        /// Their ids ([`crate::token::LoginSession::id`]).
+        #[serde(borrow)]
+        sessions: Vec<Cow<'a, str>>,
+    },
+}
+
+impl Notice<'_> {
+    /// Its bytes, to be put into an entry.
+    pub fn encode(&self) -> Vec<u8> {
+        encode_postcard(self)
+    }
+}
+
+/// Only a `Serialize` that refuses could fail, and none of the types here does.
+fn encode_postcard(value: &impl Serialize) -> Vec<u8> {
+    let bytes = postcard::to_allocvec(value);
+    debug_assert!(bytes.is_ok(), "{bytes:?}");
+    bytes.unwrap_or_default()
 }
 
 /// Builds an entry from encoded records. At most [`ENTRY_RECORDS_MAX`] are taken.
@@ -257,6 +282,25 @@ impl<'a> Entry<'a> {
 
     /// The records with their index; `None` for one of an unknown kind, which keeps its index.
     pub fn records(&self) -> impl Iterator<Item = (u8, Option<Record<'a>>)> + use<'a> {
+        self.decode_each()
+    }
+
+    /// The notices in an entry of [`Shard::CONTROL`](crate::shard::Shard::CONTROL); `None` for one of an unknown kind.
+    pub fn notices(&self) -> impl Iterator<Item = Option<Notice<'a>>> + use<'a> {
+        self.decode_each().map(|(_, notice)| notice)
+    }
+
+    /// Who wrote the message at an index, if that is a message of the room.
+    pub fn author_in(&self, of: RoomId, index: u8) -> Option<UserId> {
+        let (_, record) = self.records().nth(usize::from(index))?;
+        if let Some(Record::Message { room, from, .. }) = record {
+            (room == of).then_some(from)
+        } else {
+            None
+        }
+    }
+
+    fn decode_each<T: Deserialize<'a>>(&self) -> impl Iterator<Item = (u8, Option<T>)> + use<'a, T> {
         let mut rest = self.records;
         (0..=u8::MAX).map_while(move |index| {
             let (record, after) = split_record(rest)?;

@@ -156,6 +156,11 @@ impl MessageId {
         }
     }
 
+    /// Its place in that entry.
+    pub fn index(self) -> u8 {
+        u8::try_from(self.0 & u64::from(u8::MAX)).unwrap_or(0)
+    }
+
     /// The `ts` of the message, in Unix milliseconds.
     pub fn ts(self) -> u64 {
         self.entry().ms

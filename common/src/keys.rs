@@ -21,9 +21,22 @@ pub const GATEWAYS: &str = "gateways";
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
 
+/// List: what gateways ask the control plane ([`crate::asks`]), oldest first.
+pub const ASKS: &str = "asks";
+
 /// Stream: the entries of a shard.
 pub fn bus(shard: Shard) -> String {
     format!("bus:{{{shard}}}")
+}
+
+/// The shard of a stream's key.
+pub fn shard_of_bus(key: &[u8]) -> Option<Shard> {
+    std::str::from_utf8(key).ok()?.strip_prefix("bus:{")?.strip_suffix('}')?.parse().ok()
+}
+
+/// Pub/sub channel: the control plane's answers to one run of a gateway.
+pub fn answers(run: &str) -> String {
+    format!("answers:{run}")
 }
 
 /// Hash: room id to the id of its newest persisted event, for the rooms of a shard. Written by the persister
@@ -55,11 +68,6 @@ pub fn roles_of(user: UserId) -> String {
 /// Sorted set, all scores 0: who is online in a room, as `user/run of a gateway/core`.
 pub fn presence(room: RoomId) -> String {
     format!("presence:{room}")
-}
-
-/// String, expiring: the message id that a REST send with this nonce got.
-pub fn nonce(shard: Shard, user: UserId, nonce: &str) -> String {
-    format!("nonce:{{{shard}}}:{user}:{nonce}")
 }
 
 /// GCRA state of a rate limit.

@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: connections to Redis and Postgres, which belong to the runtime of each program.
 
+pub mod asks;
 pub mod clock;
 pub mod config;
 pub mod dedupe;

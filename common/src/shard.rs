@@ -1,6 +1,7 @@
 //! Which stream a room lives in.
 
 use std::fmt;
+use std::str::FromStr;
 
 use crate::ids::RoomId;
 
@@ -12,6 +13,10 @@ pub const SHARDS_MAX: u16 = 4096;
 pub struct Shard(u16);
 
 impl Shard {
+    /// The stream without rooms, in which the control plane tells every gateway what concerns connections
+    /// ([`crate::entry::Notice`]). It is read like a shard.
+    pub const CONTROL: Self = Self(u16::MAX);
+
     /// The shard with this number.
     pub fn new(number: u16) -> Self {
         Self(number)
@@ -30,7 +35,23 @@ impl Shard {
 
 impl fmt::Display for Shard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        if *self == Self::CONTROL { f.write_str("control") } else { self.0.fmt(f) }
+    }
+}
+
+/// Not the name of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected the number of a shard, or control")]
+pub struct BadShard;
+
+impl FromStr for Shard {
+    type Err = BadShard;
+
+    fn from_str(name: &str) -> Result<Self, BadShard> {
+        if name == "control" {
+            return Ok(Self::CONTROL);
+        }
+        name.parse().ok().filter(|number| *number < SHARDS_MAX).map(Self).ok_or(BadShard)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What proves who somebody is: signed tickets (JWT) and opaque session tokens.
 
+use std::num::NonZeroU32;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -166,6 +168,19 @@ pub struct LoginSession {
     /// With which program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
+}
+
+/// The id of a login session in four bytes: enough to tell the few sessions of one user apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LoginMark(NonZeroU32);
+
+impl LoginMark {
+    /// Of a session's id: its FNV-1a hash. Ids are random, so nobody can choose two that are alike.
+    pub fn of(id: &str) -> Self {
+        let hash =
+            id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Self(NonZeroU32::new(hash).unwrap_or(NonZeroU32::MIN))
+    }
 }
 
 /// How long a login session lives after its last use.

@@ -1,12 +1,16 @@
 //! Accounts and login sessions.
 
+use std::borrow::Cow;
+
 use hubbub_common::clock::now_ms;
+use hubbub_common::entry::Notice;
 use hubbub_common::ids::UserId;
 use hubbub_common::keys;
 use hubbub_common::token::{
     Claims, LOGIN_SESSION_SECONDS, LoginSession, RoomsClaim, is_jwt, new_session_token, session_token_hash,
 };
 use redis::cmd;
+use serde::Serialize;
 
 use crate::app::App;
 use crate::error::Error;
@@ -137,16 +141,113 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, Error> {
 
 /// Ends the caller's login session.
 pub async fn logout(app: &App, caller: &Caller, address: &str) -> Result<(), Error> {
-    let Some((hash, _)) = &caller.session else {
+    let Some((hash, id)) = &caller.session else {
         return Err(Error::Forbidden("a ticket can't be logged out: it ends by itself"));
     };
-    let mut transaction = redis::pipe();
-    transaction.atomic();
-    transaction.cmd("DEL").arg(keys::login_session(hash));
-    transaction.cmd("ZREM").arg(keys::login_sessions_of(caller.user)).arg(hash);
-    transaction.query_async::<()>(&mut app.redis.clone()).await?;
+    end_sessions(app, caller.user, &[(hash.clone(), id.clone())]).await?;
     let database = app.database().await?;
     audit::add(&**database, Some(caller.user), "logout", "", address).await
+}
+
+/// A login session as its user sees it.
+#[derive(Debug, Serialize)]
+pub struct ListedSession {
+    /// To revoke it by.
+    id: String,
+    /// When it was made, in Unix milliseconds.
+    created_at: u64,
+    /// From which address.
+    address: Option<String>,
+    /// With which program.
+    user_agent: Option<String>,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+/// The caller's login sessions, oldest first.
+pub async fn sessions(app: &App, caller: &Caller) -> Result<Vec<ListedSession>, Error> {
+    let own = caller.session.as_ref().map(|(hash, _)| hash);
+    let sessions = sessions_of(app, caller.user).await?;
+    let listed = sessions.into_iter().map(|(hash, session)| ListedSession {
+        current: Some(&hash) == own,
+        id: session.id,
+        created_at: session.created_at,
+        address: session.address,
+        user_agent: session.user_agent,
+    });
+    Ok(listed.collect())
+}
+
+/// Ends one of the caller's login sessions, and the connections that were made with it.
+pub async fn revoke(app: &App, caller: &Caller, id: &str, address: &str) -> Result<(), Error> {
+    let sessions = sessions_of(app, caller.user).await?;
+    let (hash, session) =
+        sessions.into_iter().find(|(_, session)| session.id == id).ok_or(Error::NotFound("session"))?;
+    end_sessions(app, caller.user, &[(hash, session.id)]).await?;
+    let database = app.database().await?;
+    audit::add(&**database, Some(caller.user), "session revoked", id, address).await
+}
+
+/// Changes the caller's password, and ends their other login sessions.
+pub async fn change_password(
+    app: &App,
+    caller: &Caller,
+    old: String,
+    new: String,
+    address: &str,
+) -> Result<(), Error> {
+    if caller.session.is_none() {
+        return Err(Error::Forbidden("with a ticket the password can't be changed: log in"));
+    }
+    check_password(&new).map_err(|reason| Error::invalid("new", reason))?;
+    rate::take(&app.redis, LOGIN_PER_ACCOUNT, &caller.user.to_string()).await?;
+    let database = app.database().await?;
+    let hash = users::password_hash(&**database, caller.user).await?;
+    drop(database);
+    if !app.passwords.verify(old, hash).await? {
+        return Err(Error::invalid("old", "is not the password"));
+    }
+    let hash = app.passwords.hash(new).await?;
+    let database = app.database().await?;
+    users::set_password_hash(&**database, caller.user, &hash).await?;
+    audit::add(&**database, Some(caller.user), "password changed", "", address).await?;
+    drop(database);
+    let own = caller.session.as_ref().map(|(hash, _)| hash);
+    let others = sessions_of(app, caller.user).await?.into_iter();
+    let others: Vec<_> =
+        others.filter(|(hash, _)| Some(hash) != own).map(|(hash, session)| (hash, session.id)).collect();
+    end_sessions(app, caller.user, &others).await
+}
+
+/// The login sessions of a user that have not ended, each with the hash of its token, oldest first.
+async fn sessions_of(app: &App, user: UserId) -> Result<Vec<(String, LoginSession)>, Error> {
+    let mut redis = app.redis.clone();
+    let key = keys::login_sessions_of(user);
+    let hashes: Vec<String> = cmd("ZRANGE").arg(&key).arg(0).arg(-1).query_async(&mut redis).await?;
+    let mut sessions = Vec::with_capacity(hashes.len());
+    for hash in hashes {
+        let json: Option<String> = cmd("GET").arg(keys::login_session(&hash)).query_async(&mut redis).await?;
+        match json.and_then(|json| serde_json::from_str::<LoginSession>(&json).ok()) {
+            Some(session) => sessions.push((hash, session)),
+            // It expired: nothing else takes it off the list.
+            None => cmd("ZREM").arg(&key).arg(&hash).query_async::<()>(&mut redis).await?,
+        }
+    }
+    Ok(sessions)
+}
+
+/// Ends login sessions, given by hash and id: for whoever comes next, then for whoever is connected.
+async fn end_sessions(app: &App, user: UserId, sessions: &[(String, String)]) -> Result<(), Error> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let mut redis = app.redis.clone();
+    for (hash, _) in sessions {
+        cmd("DEL").arg(keys::login_session(hash)).query_async::<()>(&mut redis).await?;
+        cmd("ZREM").arg(keys::login_sessions_of(user)).arg(hash).query_async::<()>(&mut redis).await?;
+    }
+    let ids = sessions.iter().map(|(_, id)| Cow::Borrowed(id.as_str())).collect();
+    app.publisher.notify(&app.redis, &Notice::SessionsEnded { user, sessions: ids }).await
 }
 
 /// The caller's own account.
@@ -167,14 +268,18 @@ pub fn ticket(app: &App, caller: &Caller) -> Result<String, Error> {
     app.signer.sign(&claims).map_err(|error| Error::Internal(error.to_string()))
 }
 
+fn check_password(password: &str) -> Result<(), &'static str> {
+    if (8..=256).contains(&password.chars().count()) { Ok(()) } else { Err("expected 8 to 256 characters") }
+}
+
 fn check_account(username: &str, password: &str, display_name: &str) -> Result<(), Error> {
     let mut errors = std::collections::BTreeMap::new();
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
     if !(3..=32).contains(&username.len()) || !username.bytes().all(allowed) {
         errors.insert("username", "expected 3 to 32 of a-z 0-9 _ . -".to_owned());
     }
-    if !(8..=256).contains(&password.chars().count()) {
-        errors.insert("password", "expected 8 to 256 characters".to_owned());
+    if let Err(reason) = check_password(password) {
+        errors.insert("password", reason.to_owned());
     }
     if display_name.is_empty()
         || display_name.chars().count() > 64

@@ -3,6 +3,7 @@
 //!
 //! `http` translates, the modules beside it hold the rules and know no HTTP, `store` holds the SQL.
 
+pub mod answers;
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use hubbub_common::entry::Record;
-use hubbub_common::ids::{MessageId, RoomId};
+use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::limits::NONCE_BYTES_MAX;
 use hubbub_common::protocol::MessageKind;
 
@@ -42,12 +42,9 @@ pub async fn history(
 
 /// Sends a message through the room's stream.
 pub async fn send(app: &App, caller: &Caller, room: RoomId, draft: Draft) -> Result<MessageId, Error> {
-    let body_bytes_max = app.config.shared.body_bytes_max as usize;
-    if draft.body.is_empty() || draft.body.len() > body_bytes_max {
-        return Err(Error::invalid("body", format!("expected 1 to {body_bytes_max} bytes")));
-    }
-    if draft.body.contains('\0') || draft.nonce.as_ref().is_some_and(|nonce| nonce.contains('\0')) {
-        return Err(Error::invalid("body", "U+0000 is not allowed"));
+    check_body(app, &draft.body)?;
+    if draft.nonce.as_ref().is_some_and(|nonce| nonce.contains('\0')) {
+        return Err(Error::invalid("nonce", "U+0000 is not allowed"));
     }
     if draft.nonce.as_ref().is_some_and(|nonce| nonce.is_empty() || nonce.len() > NONCE_BYTES_MAX) {
         return Err(Error::invalid("nonce", format!("expected 1 to {NONCE_BYTES_MAX} bytes")));
@@ -69,6 +66,60 @@ pub async fn send(app: &App, caller: &Caller, room: RoomId, draft: Draft) -> Res
         reply_to: draft.reply_to,
     };
     app.publisher.append(&app.redis, &record).await
+}
+
+/// Gives a message of the caller's a new body.
+pub async fn edit(
+    app: &App,
+    caller: &Caller,
+    room: RoomId,
+    msg: MessageId,
+    body: &str,
+) -> Result<MessageId, Error> {
+    check_body(app, body)?;
+    if !rooms::role(app, caller, room).await?.may_send() {
+        return Err(Error::Forbidden("you may not send to this room"));
+    }
+    if author(app, room, msg).await? != caller.user {
+        return Err(Error::Forbidden("only who wrote a message may edit it"));
+    }
+    rate::take(&app.redis, SEND_PER_USER, &caller.user.to_string()).await?;
+    let record = Record::Edited { room, from: caller.user, msg, body: body.into() };
+    app.publisher.append(&app.redis, &record).await
+}
+
+/// Takes back a message of the caller's, or of anybody's in a room where they are an admin.
+pub async fn delete(app: &App, caller: &Caller, room: RoomId, msg: MessageId) -> Result<MessageId, Error> {
+    let role = rooms::role(app, caller, room).await?;
+    if author(app, room, msg).await? != caller.user && !role.is_admin() {
+        return Err(Error::Forbidden("only who wrote a message may delete it, or an admin of the room"));
+    }
+    rate::take(&app.redis, SEND_PER_USER, &caller.user.to_string()).await?;
+    let record = Record::Deleted { room, from: caller.user, msg };
+    app.publisher.append(&app.redis, &record).await
+}
+
+/// Who wrote a message: Postgres knows, or the stream while it is on its way there.
+async fn author(app: &App, room: RoomId, msg: MessageId) -> Result<UserId, Error> {
+    let database = app.database().await?;
+    let persisted = messages::author(&**database, room, msg).await?;
+    drop(database);
+    let author = match persisted {
+        Some((author, deleted)) => (!deleted).then_some(author),
+        None => app.publisher.author(&app.redis, room, msg).await?,
+    };
+    author.ok_or(Error::NotFound("message"))
+}
+
+fn check_body(app: &App, body: &str) -> Result<(), Error> {
+    let body_bytes_max = app.config.shared.body_bytes_max as usize;
+    if body.is_empty() || body.len() > body_bytes_max {
+        return Err(Error::invalid("body", format!("expected 1 to {body_bytes_max} bytes")));
+    }
+    if body.contains('\0') {
+        return Err(Error::invalid("body", "U+0000 is not allowed"));
+    }
+    Ok(())
 }
 
 /// Notes how far the caller has read.

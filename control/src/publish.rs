@@ -2,62 +2,136 @@
 //!
 //! Appends of a shard follow each other, so that their sequence numbers rise in stream order. Where the
 //! connection breaks before the reply the outcome is unknown, and the caller hears `unavailable`; with a nonce
-//! the request can be repeated safely.
+//! the request can be repeated safely. A nonce is settled by the rule of every reader ([`hubbub_common::dedupe`]):
+//! an instance that sends with nonces to a shard reads that shard's recent entries too, as far as it has to.
 
-use std::sync::LazyLock;
-
-use hubbub_common::entry::{Origin, Record, encode, new_origin};
-use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::clock::now_ms;
+use hubbub_common::dedupe::Dedupe;
+use hubbub_common::entry::{Entry, Notice, Origin, Record, encode, new_origin};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::keys;
-use hubbub_common::shard::Shards;
-use redis::Script;
+use hubbub_common::shard::{Shard, Shards};
 use redis::aio::ConnectionManager;
+use redis::cmd;
+use redis::streams::StreamRangeReply;
 use tokio::sync::Mutex;
 
 use crate::error::Error;
 
-/// `KEYS`: the stream, and a nonce's key where there is one. `ARGV`: the field, the entry, and for how many
-/// milliseconds the nonce is remembered. Answers the entry's id, of the first append with this nonce.
-static APPEND: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"local first = KEYS[2] and redis.call('GET', KEYS[2])
-          if first then return first end
-          local id = redis.call('XADD', KEYS[1], '*', ARGV[1], ARGV[2])
-          if KEYS[2] then redis.call('SET', KEYS[2], id, 'PX', ARGV[3]) end
-          return id",
-    )
-});
+/// Entries read at once.
+const ENTRIES_MAX: usize = 100;
+/// How long the control stream is kept: far longer than any gateway is behind.
+const NOTICES_KEPT_MS: u64 = 60 * 60 * 1_000;
 
 /// See the module's text.
 pub struct Publisher {
     shards: Shards,
-    nonce_ms: u64,
+    window_ms: u64,
     origin: Origin,
-    /// By shard, the sequence number of the last entry.
-    seqs: Vec<Mutex<u64>>,
+    by_shard: Vec<Mutex<OfShard>>,
+    control: Mutex<OfShard>,
+}
+
+struct OfShard {
+    /// Of the last entry appended.
+    seq: u64,
+    /// How far the stream was read for its nonces.
+    read: EntryId,
+    dedupe: Dedupe,
 }
 
 impl Publisher {
-    /// Remembers nonces for `nonce_ms`.
-    pub fn new(shards: Shards, nonce_ms: u64) -> Self {
-        let seqs = shards.all().map(|_| Mutex::new(0)).collect();
-        Self { shards, nonce_ms, origin: new_origin(), seqs }
+    /// Remembers nonces for `window_ms`.
+    pub fn new(shards: Shards, window_ms: u64) -> Self {
+        let of_shard = || Mutex::new(OfShard { seq: 0, read: EntryId::ZERO, dedupe: Dedupe::new(window_ms) });
+        let by_shard = shards.all().map(|_| of_shard()).collect();
+        Self { shards, window_ms, origin: new_origin(), by_shard, control: of_shard() }
     }
 
     /// Appends one record; gives its id, or that of the first with the same user and nonce.
     pub async fn append(&self, redis: &ConnectionManager, record: &Record<'_>) -> Result<MessageId, Error> {
         let shard = self.shards.of(record.room());
-        let seq = self.seqs.get(shard.index());
-        let mut seq = seq.ok_or_else(|| Error::Internal("a shard out of range".to_owned()))?.lock().await;
-        *seq += 1;
-        let entry = encode(self.origin, *seq, &[record.encode()]);
-        let mut append = APPEND.key(keys::bus(shard));
+        let of_shard = self.by_shard.get(shard.index());
+        let mut of_shard =
+            of_shard.ok_or_else(|| Error::Internal("a shard out of range".to_owned()))?.lock().await;
         if let Some((user, nonce)) = record.nonce() {
-            append.key(keys::nonce(shard, user, nonce));
+            self.read_on(redis, shard, &mut of_shard).await?;
+            if let Some(first) = of_shard.dedupe.find(user, nonce) {
+                return Ok(first);
+            }
         }
-        append.arg(keys::ENTRY_FIELD).arg(entry).arg(self.nonce_ms);
-        let id: String = append.invoke_async(&mut redis.clone()).await?;
+        of_shard.seq += 1;
+        let entry = encode(self.origin, of_shard.seq, &[record.encode()]);
+        let mut add = cmd("XADD");
+        add.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(entry);
+        let id: String = add.query_async(&mut redis.clone()).await?;
         let id = id.parse::<EntryId>().ok().and_then(|entry| MessageId::pack(entry, 0));
-        id.ok_or_else(|| Error::Internal("XADD answered no entry id".to_owned()))
+        let id = id.ok_or_else(|| Error::Internal("XADD answered no entry id".to_owned()))?;
+        if let Some((user, nonce)) = record.nonce() {
+            // The same nonce may have come by a gateway meanwhile: who stands first in the stream counts.
+            self.read_on(redis, shard, &mut of_shard).await?;
+            return Ok(of_shard.dedupe.find(user, nonce).unwrap_or(id));
+        }
+        Ok(id)
+    }
+
+    /// Who wrote a message that stands in its stream.
+    pub async fn author(
+        &self,
+        redis: &ConnectionManager,
+        room: RoomId,
+        msg: MessageId,
+    ) -> Result<Option<UserId>, Error> {
+        let id = msg.entry().to_string();
+        let mut range = cmd("XRANGE");
+        range.arg(keys::bus(self.shards.of(room))).arg(&id).arg(&id);
+        let found: StreamRangeReply = range.query_async(&mut redis.clone()).await?;
+        let bytes: Option<Vec<u8>> = found.ids.first().and_then(|entry| entry.get(keys::ENTRY_FIELD));
+        let entry = bytes.as_deref().and_then(|bytes| Entry::decode(bytes).ok());
+        Ok(entry.and_then(|entry| entry.author_in(room, msg.index())))
+    }
+
+    /// Tells every gateway.
+    pub async fn notify(&self, redis: &ConnectionManager, notice: &Notice<'_>) -> Result<(), Error> {
+        let mut control = self.control.lock().await;
+        control.seq += 1;
+        let entry = encode(self.origin, control.seq, &[notice.encode()]);
+        let oldest_kept = EntryId { ms: now_ms().saturating_sub(NOTICES_KEPT_MS), seq: 0 };
+        let mut add = cmd("XADD");
+        add.arg(keys::bus(Shard::CONTROL)).arg("MINID").arg("~").arg(oldest_kept.to_string());
+        add.arg("*").arg(keys::ENTRY_FIELD).arg(entry);
+        add.query_async::<()>(&mut redis.clone()).await?;
+        Ok(())
+    }
+
+    /// Feeds the memory of nonces with what was appended since the last time, within the window.
+    async fn read_on(
+        &self,
+        redis: &ConnectionManager,
+        shard: Shard,
+        of_shard: &mut OfShard,
+    ) -> Result<(), Error> {
+        let window_start = EntryId { ms: now_ms().saturating_sub(self.window_ms), seq: 0 };
+        if of_shard.read < window_start {
+            of_shard.dedupe = Dedupe::new(self.window_ms);
+            of_shard.read = window_start;
+        }
+        loop {
+            let mut range = cmd("XRANGE");
+            range.arg(keys::bus(shard)).arg(format!("({}", of_shard.read)).arg("+");
+            range.arg("COUNT").arg(ENTRIES_MAX);
+            let page: StreamRangeReply = range.query_async(&mut redis.clone()).await?;
+            for read in &page.ids {
+                let unreadable = || Error::Internal("XRANGE answered something else than entries".to_owned());
+                of_shard.read = read.id.parse().map_err(|_| unreadable())?;
+                let bytes: Vec<u8> = read.get(keys::ENTRY_FIELD).unwrap_or_default();
+                if let Ok(entry) = Entry::decode(&bytes) {
+                    of_shard.dedupe.feed(&entry, of_shard.read);
+                }
+            }
+            if page.ids.len() < ENTRIES_MAX {
+                return Ok(());
+            }
+        }
     }
 }

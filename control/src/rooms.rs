@@ -2,7 +2,7 @@
 
 use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
-use hubbub_common::protocol::{MemberState, Role};
+use hubbub_common::protocol::{MemberState, Role, RoomChange};
 use hubbub_common::token::RoomsClaim;
 
 use crate::app::App;
@@ -10,17 +10,13 @@ use crate::auth::Caller;
 use crate::error::Error;
 use crate::membership;
 use crate::store::rooms::{self, Kind, Member, Room};
-use crate::store::users;
+use crate::store::{audit, users};
 
 /// Makes a room with the caller as its owner.
 pub async fn create(app: &App, caller: &Caller, name: &str, kind: Kind, topic: &str) -> Result<Room, Error> {
     let (name, topic) = (name.trim(), topic.trim());
-    if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
-        return Err(Error::invalid("name", "expected 1 to 64 printable characters"));
-    }
-    if topic.chars().count() > 256 || topic.chars().any(char::is_control) {
-        return Err(Error::invalid("topic", "expected at most 256 printable characters"));
-    }
+    check_name(name)?;
+    check_topic(topic)?;
     if kind == Kind::Direct {
         return Err(Error::invalid("kind", "expected public or private; direct rooms are made by /dms"));
     }
@@ -84,6 +80,129 @@ pub async fn leave(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error
     Ok(())
 }
 
+/// Gives a user a role in a room, or makes them a member.
+pub async fn set_member(
+    app: &App,
+    caller: &Caller,
+    room: RoomId,
+    user: UserId,
+    role: Role,
+) -> Result<Member, Error> {
+    let (own, kind) = administered(app, caller, room).await?;
+    if kind == Kind::Direct {
+        return Err(Error::Forbidden("the members of a direct room can't be changed"));
+    }
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    rooms::lock(&*transaction, room).await?;
+    let target = users::by_id(&*transaction, user).await?.ok_or(Error::NotFound("user"))?;
+    let before = rooms::role_of(&*transaction, room, user).await?;
+    // Admins make and unmake what is below them; owners everything.
+    if own != Role::Owner && (role.is_admin() || before.is_some_and(Role::is_admin)) {
+        return Err(Error::Forbidden("only an owner makes or unmakes admins and owners"));
+    }
+    if before == Some(role) {
+        return Ok(Member { user: target, role });
+    }
+    if before == Some(Role::Owner) && rooms::count_owners(&*transaction, room).await? <= 1 {
+        return Err(Error::Conflict("the last owner can't become something else"));
+    }
+    rooms::set_role(&*transaction, room, user, role).await?;
+    let detail = format!("room {room}, user {user}: {}", role.as_str());
+    audit::add(&*transaction, Some(caller.user), "role", &detail, "").await?;
+    transaction.commit().await?;
+    drop(database);
+    membership::refresh(app, user).await?;
+    let state = match (before, role) {
+        (_, Role::Banned) => MemberState::Banned,
+        (None | Some(Role::Banned), _) => MemberState::Joined,
+        (Some(_), _) => MemberState::Role,
+    };
+    tell_member(app, room, user, state, Some(role)).await?;
+    Ok(Member { user: target, role })
+}
+
+/// Ends a user's membership, or their ban. Whoever is no admin may end their own membership only.
+pub async fn remove_member(app: &App, caller: &Caller, room: RoomId, user: UserId) -> Result<(), Error> {
+    if user == caller.user {
+        return leave(app, caller, room).await;
+    }
+    let (own, kind) = administered(app, caller, room).await?;
+    if kind == Kind::Direct {
+        return Err(Error::Forbidden("the members of a direct room can't be changed"));
+    }
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    rooms::lock(&*transaction, room).await?;
+    let before = rooms::role_of(&*transaction, room, user).await?.ok_or(Error::NotFound("member"))?;
+    if own != Role::Owner && before.is_admin() {
+        return Err(Error::Forbidden("only an owner removes admins and owners"));
+    }
+    if before == Role::Owner && rooms::count_owners(&*transaction, room).await? <= 1 {
+        return Err(Error::Conflict("the last owner can't be removed"));
+    }
+    rooms::remove_role(&*transaction, room, user).await?;
+    let action = if before == Role::Banned { "ban lifted" } else { "kicked" };
+    audit::add(&*transaction, Some(caller.user), action, &format!("room {room}, user {user}"), "").await?;
+    transaction.commit().await?;
+    drop(database);
+    membership::refresh(app, user).await?;
+    let state = if before == Role::Banned { MemberState::Left } else { MemberState::Kicked };
+    tell_member(app, room, user, state, None).await
+}
+
+/// Changes name and topic of a room.
+pub async fn update(
+    app: &App,
+    caller: &Caller,
+    room: RoomId,
+    name: Option<&str>,
+    topic: Option<&str>,
+) -> Result<Room, Error> {
+    let (name, topic) = (name.map(str::trim), topic.map(str::trim));
+    name.map_or(Ok(()), check_name)?;
+    topic.map_or(Ok(()), check_topic)?;
+    let (_, kind) = administered(app, caller, room).await?;
+    if kind == Kind::Direct {
+        return Err(Error::Forbidden("a direct room has no name or topic of its own"));
+    }
+    let database = app.database().await?;
+    if !rooms::update(&**database, room, name, topic).await? {
+        return Err(Error::Conflict("a public room with this name exists"));
+    }
+    drop(database);
+    app.publisher.append(&app.redis, &Record::Room { room, state: RoomChange::Updated }).await?;
+    get(app, caller, room).await
+}
+
+/// Deletes a room with its memberships. What was said in it is not to be had any more.
+pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error> {
+    let (own, _) = administered(app, caller, room).await?;
+    if own != Role::Owner {
+        return Err(Error::Forbidden("only an owner deletes a room"));
+    }
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    let members = rooms::delete(&*transaction, room).await?;
+    audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), "").await?;
+    transaction.commit().await?;
+    drop(database);
+    for member in members {
+        membership::refresh(app, member).await?;
+    }
+    app.publisher.append(&app.redis, &Record::Room { room, state: RoomChange::Deleted }).await?;
+    Ok(())
+}
+
+/// The caller's role in a room that they may change, and its kind.
+async fn administered(app: &App, caller: &Caller, room: RoomId) -> Result<(Role, Kind), Error> {
+    let seen = get(app, caller, room).await?;
+    match seen.role {
+        Some(role) if role.is_admin() => Ok((role, seen.kind)),
+        _ => Err(Error::Forbidden("only an owner or admin of the room may do this")),
+    }
+}
+
 /// The direct room of the caller and another user, and whether it is new.
 pub async fn direct(app: &App, caller: &Caller, other: UserId) -> Result<(Room, bool), Error> {
     if other == caller.user {
@@ -142,6 +261,20 @@ pub async fn role(app: &App, caller: &Caller, room: RoomId) -> Result<Role, Erro
     }
     let seen = get(app, caller, room).await?;
     seen.role.ok_or(Error::Forbidden("only members may do this: join the room first"))
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.chars().count() > 64 || name.chars().any(char::is_control) {
+        return Err(Error::invalid("name", "expected 1 to 64 printable characters"));
+    }
+    Ok(())
+}
+
+fn check_topic(topic: &str) -> Result<(), Error> {
+    if topic.chars().count() > 256 || topic.chars().any(char::is_control) {
+        return Err(Error::invalid("topic", "expected at most 256 printable characters"));
+    }
+    Ok(())
 }
 
 async fn tell_member(

@@ -21,7 +21,7 @@ use crate::app::{App, Parts, PersisterStatus};
 use crate::config::{Config, shown};
 use crate::password::Passwords;
 use crate::publish::Publisher;
-use crate::{Failed, http, membership, migrate, persister, store};
+use crate::{Failed, answers, http, membership, migrate, persister, store};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
@@ -95,6 +95,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         .map_err(|error| Failed::Other(format!("the membership cache: {error:?}")))?;
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
+    tokio::spawn(answers::run(app.clone()));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
         let mut every = tokio::time::interval(UPKEEP);

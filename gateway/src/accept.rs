@@ -44,7 +44,8 @@ pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpLis
         }
         let (core, config) = (Rc::clone(&core), Arc::clone(&config));
         monoio::spawn(async move {
-            let greeting = core.greetings.borrow_mut().begin(stream.as_raw_fd(), core.clock.elapsed().as_secs());
+            let greeting =
+                core.greetings.borrow_mut().begin(stream.as_raw_fd(), core.clock.elapsed().as_secs());
             let handshake = handshake::perform(stream, peer, &config.shared, &*core, &core.receive_buffer);
             let upgraded = AssertUnwindSafe(handshake).catch_unwind().await;
             core.greetings.borrow_mut().end(greeting);

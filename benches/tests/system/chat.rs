@@ -8,7 +8,7 @@ use hubbub_benches::stack::{Stack, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::client::{Client, Jar, Proof};
+use crate::client::{Client, Jar, Person};
 
 /// Messages each of the two sends.
 const MESSAGES: usize = 1_000;
@@ -16,30 +16,6 @@ const MESSAGES: usize = 1_000;
 const WINDOW: usize = 50;
 /// How long the batch writer may take.
 const PERSISTED_MAX: Duration = Duration::from_mins(1);
-
-/// A registered user.
-struct Person {
-    rest: Rest,
-    id: String,
-}
-
-impl Person {
-    fn register(public_url: &str, name: &str) -> Self {
-        let account = json!({"username": name, "password": "correct horse battery"});
-        let registered = Rest::new(public_url).post("/auth/register", &account).unwrap();
-        let rest = Rest::new(public_url).with_token(registered["token"].as_str().unwrap());
-        Self { rest, id: registered["user"]["id"].as_str().unwrap().to_owned() }
-    }
-
-    /// Connects with a ticket, as a browser does.
-    async fn connect(&self, public_url: &str, jar: &mut Jar) -> Client {
-        let ticket = block_in_place(|| self.rest.post("/auth/ticket", &json!({})).unwrap());
-        let client =
-            Client::connect(public_url, Proof::Ticket(ticket["ticket"].as_str().unwrap()), jar).await;
-        assert_eq!(client.welcome["user"]["id"], self.id);
-        client
-    }
-}
 
 /// Sends `MESSAGES` while it receives. Gives all messages in the order of arrival, and `(nonce, id)` as acknowledged
 /// in the order of sending.

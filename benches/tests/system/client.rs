@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use hubbub_benches::rest::Rest;
 use hubbub_benches::stack::Stack;
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
@@ -190,6 +192,11 @@ impl Client {
         }
     }
 
+    /// An event that fits among those that were passed over.
+    pub(crate) fn passed(&self, fits: impl Fn(&Value) -> bool) -> Option<&Value> {
+        self.passed.iter().find(|event| fits(event))
+    }
+
     /// The next event of this kind.
     pub(crate) async fn expect(&mut self, op: &str) -> Value {
         self.find(|event| event["op"] == op).await
@@ -221,5 +228,31 @@ impl Client {
     /// Closes in good order.
     pub(crate) async fn close(mut self) {
         self.socket.close(None).await.unwrap();
+    }
+}
+
+/// A registered user with a login session.
+pub(crate) struct Person {
+    pub(crate) rest: Rest,
+    pub(crate) id: String,
+}
+
+impl Person {
+    pub(crate) fn register(public_url: &str, name: &str) -> Self {
+        let account = json!({"username": name, "password": Self::PASSWORD});
+        let registered = Rest::new(public_url).post("/auth/register", &account).unwrap();
+        let rest = Rest::new(public_url).with_token(registered["token"].as_str().unwrap());
+        Self { rest, id: registered["user"]["id"].as_str().unwrap().to_owned() }
+    }
+
+    pub(crate) const PASSWORD: &str = "correct horse battery";
+
+    /// Connects with a ticket, as a browser does.
+    pub(crate) async fn connect(&self, public_url: &str, jar: &mut Jar) -> Client {
+        let ticket = block_in_place(|| self.rest.post("/auth/ticket", &json!({})).unwrap());
+        let client =
+            Client::connect(public_url, Proof::Ticket(ticket["ticket"].as_str().unwrap()), jar).await;
+        assert_eq!(client.welcome["user"]["id"], self.id);
+        client
     }
 }

@@ -17,6 +17,7 @@ mod peers;
 mod persister;
 mod redis_dies;
 mod rest;
+mod rights;
 mod settings;
 mod stack;
 mod tidy;

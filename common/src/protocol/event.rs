@@ -71,6 +71,11 @@ impl Role {
         self != Self::Banned
     }
 
+    /// Whether it lets a user change the room, its members and what others wrote.
+    pub fn is_admin(self) -> bool {
+        matches!(self, Self::Owner | Self::Admin)
+    }
+
     /// Whether it lets a session send.
     pub fn may_send(self) -> bool {
         !matches!(self, Self::Muted | Self::Banned)

@@ -9,7 +9,7 @@ use hubbub_common::token::LOGIN_SESSION_SECONDS;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::extract::{From, Json, LoggedIn};
+use super::extract::{From, Json, LoggedIn, Path};
 use super::problem::Problem;
 use crate::app::App;
 use crate::auth::{self, TICKET_SECONDS};
@@ -69,6 +69,40 @@ pub(super) async fn logout(
     let mut headers = HeaderMap::new();
     headers.insert(SET_COOKIE, cookie(&app, "", 0)?);
     Ok((StatusCode::NO_CONTENT, headers).into_response())
+}
+
+pub(super) async fn sessions(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let sessions = auth::sessions(&app, &caller).await?;
+    Ok(axum::Json(json!({ "items": sessions, "next": null })))
+}
+
+pub(super) async fn revoke(
+    State(app): State<App>,
+    From(origin): From,
+    LoggedIn(caller): LoggedIn,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    auth::revoke(&app, &caller, &id, &origin.address).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Password {
+    old: String,
+    new: String,
+}
+
+pub(super) async fn password(
+    State(app): State<App>,
+    From(origin): From,
+    LoggedIn(caller): LoggedIn,
+    Json(body): Json<Password>,
+) -> Result<StatusCode, Problem> {
+    auth::change_password(&app, &caller, body.old, body.new, &origin.address).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn me(

@@ -65,6 +65,30 @@ pub(super) async fn send(
 }
 
 #[derive(Deserialize)]
+pub(super) struct Edit {
+    body: String,
+}
+
+pub(super) async fn edit(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path((room, msg)): Path<(RoomId, MessageId)>,
+    Json(body): Json<Edit>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let id = messages::edit(&app, &caller, room, msg, &body.body).await?;
+    Ok(axum::Json(json!({ "id": id, "ts": id.ts() })))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path((room, msg)): Path<(RoomId, MessageId)>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let id = messages::delete(&app, &caller, room, msg).await?;
+    Ok(axum::Json(json!({ "id": id, "ts": id.ts() })))
+}
+
+#[derive(Deserialize)]
 pub(super) struct Read {
     id: MessageId,
 }

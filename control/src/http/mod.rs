@@ -16,7 +16,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, patch, post, put};
 
 use crate::app::App;
 use crate::error::Error;
@@ -34,16 +34,21 @@ pub fn public(app: App) -> Router {
         .route("/auth/login", post(auth::login))
         .route("/auth/logout", post(auth::logout))
         .route("/auth/me", get(auth::me))
+        .route("/auth/password", post(auth::password))
+        .route("/auth/sessions", get(auth::sessions))
+        .route("/auth/sessions/{id}", delete(auth::revoke))
         .route("/auth/ticket", post(auth::ticket))
         .route("/users", get(users::search))
         .route("/users/{id}", get(users::get))
         .route("/rooms", get(rooms::mine).post(rooms::create))
         .route("/rooms/public", get(rooms::public))
-        .route("/rooms/{id}", get(rooms::get))
+        .route("/rooms/{id}", get(rooms::get).patch(rooms::update).delete(rooms::delete))
         .route("/rooms/{id}/join", post(rooms::join))
         .route("/rooms/{id}/leave", post(rooms::leave))
         .route("/rooms/{id}/members", get(rooms::members))
+        .route("/rooms/{id}/members/{user}", put(rooms::set_member).delete(rooms::remove_member))
         .route("/rooms/{id}/messages", get(messages::history).post(messages::send))
+        .route("/rooms/{id}/messages/{msg}", patch(messages::edit).delete(messages::delete))
         .route("/rooms/{id}/read", put(messages::read))
         .route("/dms", post(rooms::direct))
         .fallback(async || Problem(Error::NotFound("path")));

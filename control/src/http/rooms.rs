@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::protocol::Role;
 use serde::Deserialize;
 
 use super::extract::{Json, ListQuery, LoggedIn, Path, Query, list};
@@ -85,6 +86,54 @@ pub(super) async fn members(
     let (limit, after) = (query.limit()?, query.after_id()?);
     let members = rooms::members(&app, &caller, id, after, limit).await?;
     Ok(list(&members, limit, |member| member.user.id.to_string()))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Update {
+    name: Option<String>,
+    topic: Option<String>,
+}
+
+pub(super) async fn update(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path(id): Path<RoomId>,
+    Json(body): Json<Update>,
+) -> Result<axum::Json<Room>, Problem> {
+    let room = rooms::update(&app, &caller, id, body.name.as_deref(), body.topic.as_deref()).await?;
+    Ok(axum::Json(room))
+}
+
+pub(super) async fn delete(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path(id): Path<RoomId>,
+) -> Result<StatusCode, Problem> {
+    rooms::delete(&app, &caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+pub(super) struct SetMember {
+    role: Role,
+}
+
+pub(super) async fn set_member(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path((id, user)): Path<(RoomId, UserId)>,
+    Json(body): Json<SetMember>,
+) -> Result<axum::Json<store::Member>, Problem> {
+    Ok(axum::Json(rooms::set_member(&app, &caller, id, user, body.role).await?))
+}
+
+pub(super) async fn remove_member(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path((id, user)): Path<(RoomId, UserId)>,
+) -> Result<StatusCode, Problem> {
+    rooms::remove_member(&app, &caller, id, user).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::Entry;
-use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::ids::EntryId;
 use hubbub_common::keys;
 use hubbub_common::shard::{Shard, Shards};
 use redis::aio::{ConnectionManager, MultiplexedConnection};
@@ -98,19 +98,10 @@ impl Source {
                 if let Some(kept) = self.kept.get_mut(shard.index()) {
                     *kept += 1;
                 }
-                let (Ok(entry), Some(dedupe)) = (Entry::decode(&bytes), self.dedupes.get_mut(shard.index()))
-                else {
-                    continue;
-                };
-                if !dedupe.first_time(entry.origin, entry.seq, id.ms) {
-                    continue;
-                }
-                for (index, record) in entry.records() {
-                    if let (Some(record), Some(id)) = (record, MessageId::pack(id, index))
-                        && let Some((user, nonce)) = record.nonce()
-                    {
-                        dedupe.check(user, nonce, id);
-                    }
+                if let (Ok(entry), Some(dedupe)) =
+                    (Entry::decode(&bytes), self.dedupes.get_mut(shard.index()))
+                {
+                    dedupe.feed(&entry, id);
                 }
             }
         }

@@ -77,6 +77,17 @@ pub async fn page(
     Ok(messages)
 }
 
+/// Who wrote a message, and whether it is deleted.
+pub async fn author(
+    client: &impl GenericClient,
+    room: RoomId,
+    id: MessageId,
+) -> Result<Option<(UserId, bool)>, Error> {
+    let sql = "SELECT author, deleted FROM messages WHERE room = $1 AND id = $2";
+    let row = client.query_opt(sql, &[&room.as_i64(), &id.as_i64()]).await?;
+    Ok(row.and_then(|row| Some((UserId::from_i64(row.get(0))?, row.get(1)))))
+}
+
 fn message(room: RoomId, row: &Row) -> Option<Message> {
     let id = MessageId::from_i64(row.get("id"))?;
     Some(Message {

@@ -4,6 +4,7 @@ use hubbub_common::clock::now_ms;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{GenericClient, Row};
 
 use super::users::{User, starting_with};
@@ -156,9 +157,68 @@ pub async fn remove_member(client: &impl GenericClient, room: RoomId, user: User
     Ok(client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await? == 1)
 }
 
+/// Keeps every other change of roles in a room out until the transaction ends.
+pub async fn lock(client: &impl GenericClient, room: RoomId) -> Result<(), Error> {
+    client.execute("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", &[&room.as_i64()]).await?;
+    Ok(())
+}
+
+/// A user's role in a room.
+pub async fn role_of(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<Option<Role>, Error> {
+    let sql = "SELECT role FROM room_members WHERE room = $1 AND user_id = $2";
+    let row = client.query_opt(sql, &[&room.as_i64(), &user.as_i64()]).await?;
+    Ok(row.and_then(|row| Role::parse(row.get(0))))
+}
+
+/// Gives a user a role, whether they had one or not.
+pub async fn set_role(
+    client: &impl GenericClient,
+    room: RoomId,
+    user: UserId,
+    role: Role,
+) -> Result<(), Error> {
+    if !add_member(client, room, user, role).await? {
+        let sql = "UPDATE room_members SET role = $3 WHERE room = $1 AND user_id = $2";
+        client.execute(sql, &[&room.as_i64(), &user.as_i64(), &role.as_str()]).await?;
+    }
+    Ok(())
+}
+
+/// Takes a user's role away, a ban too.
+pub async fn remove_role(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<(), Error> {
+    let sql = "WITH gone AS (DELETE FROM room_members WHERE room = $1 AND user_id = $2 RETURNING room)
+               UPDATE rooms SET members = members - 1 FROM gone WHERE id = gone.room";
+    client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await?;
+    Ok(())
+}
+
+/// Changes what is given; false when the name is taken.
+pub async fn update(
+    client: &impl GenericClient,
+    room: RoomId,
+    name: Option<&str>,
+    topic: Option<&str>,
+) -> Result<bool, Error> {
+    let sql = "UPDATE rooms SET name = coalesce($2, name), topic = coalesce($3, topic) WHERE id = $1";
+    match client.execute(sql, &[&room.as_i64(), &name, &topic]).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes a room with its memberships; gives those who had a role in it.
+pub async fn delete(client: &impl GenericClient, room: RoomId) -> Result<Vec<UserId>, Error> {
+    lock(client, room).await?;
+    let sql = "DELETE FROM room_members WHERE room = $1 RETURNING user_id";
+    let members = client.query(sql, &[&room.as_i64()]).await?;
+    client.execute("DELETE FROM rooms WHERE id = $1", &[&room.as_i64()]).await?;
+    Ok(members.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
+}
+
 /// How many owners a room has; locks the room, so that the answer holds until the transaction ends.
 pub async fn count_owners(client: &impl GenericClient, room: RoomId) -> Result<i64, Error> {
-    client.execute("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", &[&room.as_i64()]).await?;
+    lock(client, room).await?;
     let sql = "SELECT count(*) FROM room_members WHERE room = $1 AND role = 'owner'";
     Ok(client.query_one(sql, &[&room.as_i64()]).await?.get(0))
 }

@@ -63,6 +63,18 @@ pub async fn with_password(
     Ok(row.and_then(|row| Some((user(&row)?, row.get("password_hash")))))
 }
 
+/// The hash of a user's password.
+pub async fn password_hash(client: &impl GenericClient, id: UserId) -> Result<Option<String>, Error> {
+    let row = client.query_opt("SELECT password_hash FROM users WHERE id = $1", &[&id.as_i64()]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+/// Puts a new hash in its place.
+pub async fn set_password_hash(client: &impl GenericClient, id: UserId, hash: &str) -> Result<(), Error> {
+    client.execute("UPDATE users SET password_hash = $2 WHERE id = $1", &[&id.as_i64(), &hash]).await?;
+    Ok(())
+}
+
 /// Users whose name begins so, by name, after a name.
 pub async fn search(
     client: &impl GenericClient,

@@ -92,6 +92,9 @@ pub trait Directory: 'static {
         rooms: &[RoomId],
     ) -> impl Future<Output = Result<Vec<Option<Role>>, BusError>>;
 
+    /// Who wrote a message that the window does not hold; nobody where there is no such message.
+    fn author(&self, room: RoomId, msg: MessageId) -> impl Future<Output = Result<Option<UserId>, BusError>>;
+
     /// Notes that a user has, or no longer has, sessions in a room on a core of this gateway.
     fn set_presence(
         &self,

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use super::backend::{Directory, Streams};
 use super::packer::Packer;
 use super::presence::PresenceQueue;
+use super::roles::RecentRoles;
 use super::window::Window;
 use super::{Answer, Ask, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
@@ -65,12 +66,22 @@ pub(super) struct State {
     pub(super) shards: Vec<ShardState>,
     pub(super) window: Window,
     pub(super) presence: PresenceQueue,
+    pub(super) roles: RecentRoles,
+    /// Of the control stream.
+    control: ShardState,
     out: Vec<Vec<Tell>>,
 }
 
 impl State {
     pub(super) fn shard(&mut self, shard: Shard) -> Option<&mut ShardState> {
-        self.shards.get_mut(shard.index())
+        if shard == Shard::CONTROL { Some(&mut self.control) } else { self.shards.get_mut(shard.index()) }
+    }
+
+    pub(super) fn reading(&self, shard: Shard) -> Option<Reading> {
+        if shard == Shard::CONTROL {
+            return Some(self.control.reading);
+        }
+        self.shards.get(shard.index()).map(|of_shard| of_shard.reading)
     }
 
     pub(super) fn answer(&mut self, waiter: Waiter, answer: Answer) {
@@ -87,12 +98,21 @@ impl State {
 
     /// Puts an event into the batch of every core with sessions in its shard.
     pub(super) fn deliver(&mut self, shard: Shard, event: &Event) {
+        self.tell_interested(shard, || Tell::Event(event.clone()));
+    }
+
+    /// The same with something else.
+    pub(super) fn tell_interested(&mut self, shard: Shard, tell: impl Fn() -> Tell) {
         let Some(state) = self.shards.get(shard.index()) else { return };
         for (out, interested) in self.out.iter_mut().zip(&state.interested) {
             if *interested {
-                out.push(Tell::Event(event.clone()));
+                out.push(tell());
             }
         }
+    }
+
+    pub(super) fn tell_all(&mut self, tell: impl Fn() -> Tell) {
+        self.out.iter_mut().for_each(|out| out.push(tell()));
     }
 }
 
@@ -170,7 +190,7 @@ impl<B: Streams + Directory> Engine<B> {
         status: Arc<Status>,
     ) -> Rc<Self> {
         let resume_window_ms = u64::try_from(resume_window.as_millis()).unwrap_or(u64::MAX);
-        let shard_state = |_| ShardState {
+        let shard_state = || ShardState {
             reading: Reading::Off,
             read_from: MessageId::ZERO,
             packer: Packer::default(),
@@ -185,9 +205,11 @@ impl<B: Streams + Directory> Engine<B> {
             resume_window_ms,
             origin: new_origin(),
             state: RefCell::new(State {
-                shards: shards.all().map(shard_state).collect(),
+                shards: shards.all().map(|_| shard_state()).collect(),
                 window: Window::new(resume_bytes_max),
                 presence: PresenceQueue::default(),
+                roles: RecentRoles::default(),
+                control: shard_state(),
                 out: cores.iter().map(|_| Vec::new()).collect(),
             }),
             metrics: BusMetrics::new(shards),
@@ -205,6 +227,7 @@ impl<B: Streams + Directory> Engine<B> {
     pub(super) fn handle(self: &Rc<Self>, ask: Ask) {
         match ask {
             Ask::Publish { shard, record, nonce, waiter } => self.publish(shard, record, nonce, waiter),
+            Ask::Change { change, waiter } => self.change(change, waiter),
             Ask::Join { rooms, member, waiter } => self.join(rooms, member, waiter),
             Ask::Say { shard, record } => self.say(shard, &[record]),
             Ask::Login { hash, waiter } => {
@@ -304,6 +327,7 @@ impl<B: Streams + Directory> Engine<B> {
         state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));
         self.metrics.window_bytes.set(approximate(state.window.bytes()));
         self.metrics.window_frames.set(approximate(state.window.frames()));
+        state.roles.forget_before(self.clock.elapsed().saturating_sub(2 * ANSWER_MAX));
         let uptime_ms = self.clock.elapsed_ms();
         let waited_too_long = |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > 30_000;
         for (of_shard, gauge) in state.shards.iter_mut().zip(&self.metrics.lag) {

@@ -20,9 +20,18 @@ impl<B: Streams + Directory> Engine<B> {
     pub(super) fn join(self: &Rc<Self>, rooms: Vec<JoinAsk>, member: Option<UserId>, waiter: Waiter) {
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move {
+            let began = engine.clock.elapsed();
             let prepared = tokio::time::timeout(ANSWER_MAX, engine.prepare(&rooms, member)).await;
             let answers = match prepared {
-                Ok(Ok(roles)) => engine.subscribe(&rooms, &roles, waiter.core),
+                Ok(Ok(mut roles)) => {
+                    if let Some(user) = member {
+                        let recent = &engine.state.borrow().roles;
+                        for (ask, role) in rooms.iter().zip(&mut roles) {
+                            *role = recent.settle(user, ask.room, *role, began);
+                        }
+                    }
+                    engine.subscribe(&rooms, &roles, waiter.core)
+                }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a join failed");
                     refuse(&rooms)
@@ -67,7 +76,7 @@ impl<B: Streams + Directory> Engine<B> {
     async fn read_shard(self: &Rc<Self>, shard: Shard) -> Result<(), BusError> {
         loop {
             let changed = self.shards_changed.notified();
-            let reading = self.state.borrow().shards.get(shard.index()).map(|of_shard| of_shard.reading);
+            let reading = self.state.borrow().reading(shard);
             match reading {
                 Some(Reading::Live { .. }) | None => return Ok(()),
                 Some(Reading::Off) => self.start_reading(shard).await?,
@@ -76,7 +85,7 @@ impl<B: Streams + Directory> Engine<B> {
         }
     }
 
-    async fn start_reading(&self, shard: Shard) -> Result<(), BusError> {
+    pub(super) async fn start_reading(&self, shard: Shard) -> Result<(), BusError> {
         self.set_reading(shard, Reading::Starting);
         let until = match self.backend.tail(shard).await {
             Ok(until) => until,

@@ -122,6 +122,10 @@ impl Directory for MemoryBackend {
         Ok(vec![None; rooms.len()])
     }
 
+    async fn author(&self, _: RoomId, _: MessageId) -> Result<Option<UserId>, BusError> {
+        Ok(None)
+    }
+
     async fn set_presence(
         &self,
         room: RoomId,

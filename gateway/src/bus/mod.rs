@@ -14,6 +14,7 @@
 //! suite. [`packer`] and [`window`] are pure. Absent on purpose: any knowledge of sockets and sessions.
 
 pub mod backend;
+mod change;
 mod engine;
 mod join;
 mod link;
@@ -23,17 +24,20 @@ mod presence;
 mod publish;
 mod reader;
 pub mod redis;
+mod roles;
 mod thread;
 pub mod window;
 
 #[cfg(test)]
 mod contract;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
-use hubbub_common::protocol::ErrorCode;
+use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
-use hubbub_common::token::LoginSession;
+use hubbub_common::token::{LoginMark, LoginSession};
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
 pub use thread::{BusConfig, StartError, start};
@@ -56,6 +60,32 @@ pub struct JoinAsk {
     pub since: Option<MessageId>,
 }
 
+/// What somebody wants to do to a message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where.
+    pub room: RoomId,
+    /// The message.
+    pub msg: MessageId,
+    /// Who wants it.
+    pub user: UserId,
+    /// Who may do it.
+    pub right: Right,
+    /// An encoded [`hubbub_common::entry::Record`].
+    pub record: Vec<u8>,
+}
+
+/// Who may change a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// Whoever may send.
+    Anybody,
+    /// Who wrote it.
+    Author,
+    /// Who wrote it, or who has the role of an admin or owner.
+    AuthorOrAdmin,
+}
+
 /// What a core asks of the bus.
 #[derive(Debug)]
 pub enum Ask {
@@ -69,6 +99,13 @@ pub enum Ask {
         nonce: Option<(UserId, Box<str>)>,
         /// Who wants to know; nobody for read positions.
         waiter: Option<Waiter>,
+    },
+    /// Edit or delete a message, or react to one, if the user may. Answered as [`Ask::Publish`] is.
+    Change {
+        /// What and by whom.
+        change: Change,
+        /// Who wants to know.
+        waiter: Waiter,
     },
     /// Attach a session to rooms. Answered with [`Answer::Joined`].
     Join {
@@ -156,6 +193,10 @@ pub enum Failure {
     Unavailable,
     /// The bus went away while storing: it may or may not be stored.
     Unknown,
+    /// There is no such message.
+    NotFound,
+    /// The user may not do that.
+    Forbidden,
 }
 
 /// To whom an event goes among a room's sessions.
@@ -189,6 +230,19 @@ pub enum Tell {
     Event(Event),
     /// The answer to a request.
     Answer(Waiter, Answer),
+    /// A user's role in a room has changed.
+    RoleChanged {
+        /// Where.
+        room: RoomId,
+        /// Whose.
+        user: UserId,
+        /// The role; none where the user is no member any more.
+        role: Option<Role>,
+    },
+    /// A room is gone.
+    RoomDeleted(RoomId),
+    /// Login sessions of a user have ended.
+    SessionsEnded(UserId, Arc<[LoginMark]>),
     /// Every connection has to go; new ones are not admitted.
     Drain,
 }

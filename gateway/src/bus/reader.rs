@@ -4,17 +4,20 @@
 //! the same rule as in every other reader ([`hubbub_common::dedupe`]).
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hubbub_common::clock::now_ms;
 use hubbub_common::dedupe::Verdict;
-use hubbub_common::entry::{Entry, Record};
+use hubbub_common::entry::{Entry, Notice, Record};
 use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::protocol::RoomChange;
 use hubbub_common::shard::Shard;
+use hubbub_common::token::LoginMark;
 
 use super::backend::{Directory, ReadEntry, Streams};
 use super::engine::{Engine, Reading, State};
-use super::{Answer, Audience, Event, Failure};
+use super::{Answer, Audience, Event, Failure, Tell};
 use crate::ws::encode::text_frame;
 
 /// Pauses between tries while the backend is away.
@@ -27,11 +30,14 @@ impl<B: Streams + Directory> Engine<B> {
     pub(super) async fn read_streams(self: Rc<Self>) {
         let mut failures = 0;
         loop {
-            let cursors = self.cursors();
-            if cursors.is_empty() {
-                self.shards_changed.notified().await;
+            if self.state.borrow().reading(Shard::CONTROL) == Some(Reading::Off)
+                && let Err(error) = self.start_reading(Shard::CONTROL).await
+            {
+                self.set_up(Err(&error));
+                pause(&mut failures).await;
                 continue;
             }
+            let cursors = self.cursors();
             let began = self.clock.elapsed();
             match self.backend.read(&cursors).await {
                 Ok(entries) => {
@@ -77,11 +83,11 @@ impl<B: Streams + Directory> Engine<B> {
 
     fn cursors(&self) -> Vec<(Shard, EntryId)> {
         let state = self.state.borrow();
-        let cursor = |shard: Shard| match state.shards.get(shard.index())?.reading {
+        let cursor = |shard: Shard| match state.reading(shard)? {
             Reading::CatchingUp { cursor, .. } | Reading::Live { cursor } => Some((shard, cursor)),
             Reading::Off | Reading::Starting => None,
         };
-        self.shards.all().filter_map(cursor).collect()
+        self.shards.all().chain([Shard::CONTROL]).filter_map(cursor).collect()
     }
 
     fn take_entries(&self, entries: &[ReadEntry]) {
@@ -127,6 +133,10 @@ impl<B: Streams + Directory> Engine<B> {
             self.metrics.records_repeat.increment(entry.count as u64);
             return;
         }
+        if read.shard == Shard::CONTROL {
+            entry.notices().for_each(|notice| self.take_notice(state, notice));
+            return;
+        }
         let mut waiters = if entry.origin == self.origin {
             of_shard
                 .appended
@@ -167,7 +177,39 @@ impl<B: Streams + Directory> Engine<B> {
             state.window.push(event.room, id, event.frame.clone(), read_from);
         }
         state.deliver(shard, &event);
+        self.take_change(state, shard, record);
         id
+    }
+
+    /// Tells the cores what a record means for open connections, behind its event.
+    fn take_change(&self, state: &mut State, shard: Shard, record: &Record<'_>) {
+        match *record {
+            Record::Member { room, user, role, state: _ } => {
+                state.roles.note(user, room, role, self.clock.elapsed());
+                state.tell_interested(shard, || Tell::RoleChanged { room, user, role });
+            }
+            Record::Room { room, state: RoomChange::Deleted } => {
+                state.tell_interested(shard, || Tell::RoomDeleted(room));
+            }
+            Record::Room { state: RoomChange::Updated, .. }
+            | Record::Message { .. }
+            | Record::Edited { .. }
+            | Record::Deleted { .. }
+            | Record::Reacted { .. }
+            | Record::Read { .. }
+            | Record::Typing { .. }
+            | Record::Presence { .. } => {}
+        }
+    }
+
+    fn take_notice(&self, state: &mut State, notice: Option<Notice<'_>>) {
+        match notice {
+            Some(Notice::SessionsEnded { user, sessions }) => {
+                let marks: Arc<[_]> = sessions.iter().map(|id| LoginMark::of(id)).collect();
+                state.tell_all(|| Tell::SessionsEnded(user, Arc::clone(&marks)));
+            }
+            None => self.metrics.records_unknown.increment(1),
+        }
     }
 
     fn take_said(self: &Rc<Self>, bytes: &[u8]) {

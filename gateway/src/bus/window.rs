@@ -92,6 +92,13 @@ impl Window {
         (recent.last, frames)
     }
 
+    /// The frame of an event.
+    pub fn find(&self, room: RoomId, id: MessageId) -> Option<&Bytes> {
+        let frames = &self.rooms.get(&room)?.frames;
+        let place = frames.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        frames.get(place).map(|(_, frame)| frame)
+    }
+
     /// Lets go of frames older than this.
     pub fn evict_before(&mut self, horizon: MessageId) {
         while self.oldest_first.front().is_some_and(|(id, _)| *id < horizon) {

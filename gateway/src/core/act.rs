@@ -8,7 +8,6 @@ use hubbub_common::protocol::{ErrorCode, Event, Join, Ref, Refusal};
 use super::{Core, Pending, Wanted};
 use crate::bus::{Ask, JoinAsk};
 use crate::connection::Connection;
-use crate::room::Change;
 use crate::session::Step;
 
 /// When a client should try again what the bus could not take.
@@ -49,6 +48,15 @@ impl Core {
                     Pending::Stored { connection: Rc::clone(connection), reference: reference.clone(), room };
                 let ask = |waiter| Ask::Publish { shard, record, nonce, waiter: Some(waiter) };
                 self.ask(pending, ask).unwrap_or_else(|| self.refuse_unavailable(connection, reference));
+            }
+            Step::Change { reference, change } => {
+                let pending = Pending::Stored {
+                    connection: Rc::clone(connection),
+                    reference: reference.clone(),
+                    room: change.room,
+                };
+                self.ask(pending, |waiter| Ask::Change { change, waiter })
+                    .unwrap_or_else(|| self.refuse_unavailable(connection, reference));
             }
             Step::PublishRead { room, record } => {
                 let shard = self.config.shared.shards.of(room);
@@ -110,12 +118,8 @@ impl Core {
     }
 
     fn leave(&self, connection: &Rc<Connection>, reference: Option<&Ref>, rooms: &[RoomId]) {
-        let user = connection.session.borrow().user();
         for room in rooms {
-            let change = self.registry.borrow_mut().leave(connection.slot, *room);
-            if change == Change::User {
-                self.presence_changed(*room, user, false);
-            }
+            self.leave_room(connection, *room);
         }
         self.push_event(connection, &Event::Left { reference, rooms });
     }

@@ -14,8 +14,8 @@ use slab::Slab;
 const COUNT_MAX: usize = 2_048;
 /// Seconds until a client must have its WebSocket, and until an answered one must have gone.
 const GREETING_S: u64 = 15;
-/// The same while there are as many as there may be.
-const CROWDED_S: u64 = 1;
+/// The same while there are as many as there may be. The clock shows whole seconds, so it is one at least.
+const CROWDED_S: u64 = 2;
 
 /// See the module's text.
 #[derive(Default)]
@@ -53,16 +53,14 @@ impl Greetings {
     pub(crate) fn has_room(&mut self, now_s: u64) -> bool {
         let has_room = self.sockets.len() < COUNT_MAX;
         if !has_room {
-            self.shut_since(now_s.saturating_sub(CROWDED_S));
+            self.shut_older(now_s, CROWDED_S);
         }
         has_room
     }
 
     /// Ends whoever took too long.
     pub(super) fn tick(&mut self, now_s: u64) {
-        if let Some(since_s) = now_s.checked_sub(GREETING_S) {
-            self.shut_since(since_s);
-        }
+        self.shut_older(now_s, GREETING_S);
         if self.queue.is_empty() {
             // After a storm it is long.
             self.queue = VecDeque::new();
@@ -71,8 +69,8 @@ impl Greetings {
 
     /// Shuts down the sockets of those that began so long ago; their tasks find out.
     #[expect(unsafe_code, reason = "the task owns the socket")]
-    fn shut_since(&mut self, since_s: u64) {
-        while let Some(begun) = self.queue.pop_front_if(|begun| begun.at_s <= since_s) {
+    fn shut_older(&mut self, now_s: u64, age_s: u64) {
+        while let Some(begun) = self.queue.pop_front_if(|begun| begun.at_s + age_s <= now_s) {
             if let Some((number, socket)) = self.sockets.get(begun.ticket)
                 && *number == begun.number
             {

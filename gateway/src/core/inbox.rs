@@ -32,6 +32,9 @@ impl Core {
                             self.take_answer(pending, answer);
                         }
                     }
+                    Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
+                    Tell::RoomDeleted(room) => self.room_deleted(room),
+                    Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
                     Tell::Drain => self.drain(),
                 }
                 if self.flush_soon.take() {
@@ -47,10 +50,8 @@ impl Core {
                 let reference = reference.as_ref();
                 self.push_event(&connection, &Event::Ack { reference, room, id, ts: id.ts() });
             }
-            (Pending::Stored { connection, reference, .. }, Answer::Failed(Failure::Unknown)) => {
-                let message = "the bus went away while storing: it may or may not be stored; repeat it with the same nonce";
-                let refusal = Refusal::new(reference, ErrorCode::Internal, message);
-                self.push_event(&connection, &refusal.event());
+            (Pending::Stored { connection, reference, .. }, Answer::Failed(failure)) => {
+                self.refuse_stored(&connection, reference, failure);
             }
             (Pending::Joined { connection, reference, rooms }, Answer::Joined(answers)) => {
                 self.finish_join(&connection, reference.as_ref(), &rooms, answers);
@@ -75,6 +76,21 @@ impl Core {
                 _,
             ) => self.refuse_unavailable(&connection, reference),
         }
+    }
+
+    fn refuse_stored(&self, connection: &Rc<Connection>, reference: Option<Ref>, failure: Failure) {
+        let (code, message) = match failure {
+            Failure::Unavailable => return self.refuse_unavailable(connection, reference),
+            Failure::Unknown => (
+                ErrorCode::Internal,
+                "the bus went away while storing: it may or may not be stored; repeat it with the same nonce",
+            ),
+            Failure::NotFound => (ErrorCode::NotFound, "no such message in this room"),
+            Failure::Forbidden => {
+                (ErrorCode::Forbidden, "only who wrote it may do this, or an admin of the room")
+            }
+        };
+        self.push_event(connection, &Refusal::new(reference, code, message).event());
     }
 
     /// Attaches the session and replays, before any later event of the inbox is looked at.

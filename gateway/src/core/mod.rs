@@ -8,6 +8,7 @@ mod counters;
 mod greetings;
 mod inbox;
 pub(crate) mod poller;
+mod rights;
 pub(crate) mod sender;
 pub(crate) mod socket;
 #[cfg(test)]
@@ -26,7 +27,7 @@ use hubbub_common::entry::new_origin;
 use hubbub_common::ids::RoomId;
 use hubbub_common::limits::JOINED_ROOMS_MAX;
 use hubbub_common::protocol::{ByeCode, CloseCode, Event, Limits, Ref, UserRef};
-use hubbub_common::token::{TokenError, Verifier, is_jwt, session_token_hash};
+use hubbub_common::token::{LoginMark, TokenError, Verifier, is_jwt, session_token_hash};
 use slab::Slab;
 use tokio::sync::oneshot;
 
@@ -43,6 +44,7 @@ use crate::ws::encode::text_frame;
 use counters::{Counters, Exporter, Gauges};
 use greetings::Greetings;
 use poller::{Poller, Ready};
+use rights::EndedSessions;
 use sender::Sender;
 use socket::Socket;
 use turn::Bell;
@@ -83,6 +85,7 @@ pub struct Core {
     pub(crate) registry: RefCell<Registry>,
     pending: RefCell<Slab<Pending>>,
     wheel: RefCell<Wheel>,
+    ended_sessions: EndedSessions,
     pub(crate) greetings: RefCell<Greetings>,
     /// Connections whose outbox got something since the last flush.
     pub(crate) dirty: RefCell<Vec<Rc<Connection>>>,
@@ -120,6 +123,7 @@ impl Core {
             registry: RefCell::default(),
             pending: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
+            ended_sessions: EndedSessions::default(),
             greetings: RefCell::default(),
             dirty: RefCell::default(),
             receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
@@ -250,6 +254,7 @@ impl Core {
         self.ring_bell();
         let now_s = self.clock.elapsed().as_secs();
         self.greetings.borrow_mut().tick(now_s);
+        self.ended_sessions.tick(now_s);
         let due = self.wheel.borrow_mut().turn_to(now_s);
         for due in due {
             let connection = self.connections.borrow().get(due.slot as usize).cloned();
@@ -338,6 +343,26 @@ impl Gate for Core {
     }
 
     async fn authenticate(&self, token: String) -> Result<Identity, AuthError> {
+        let identity = self.identify(token).await?;
+        let login = identity.login_session.as_deref().map(LoginMark::of);
+        if login.is_some_and(|login| self.ended_sessions.contains(identity.user, login)) {
+            return Err(AuthError::Bad("the session has ended: log in again"));
+        }
+        Ok(identity)
+    }
+
+    fn health(&self) -> (u16, String) {
+        self.status.health()
+    }
+
+    fn answered(&self, status: u16) {
+        self.exporter.handshake(status);
+    }
+}
+
+impl Core {
+    /// Who stands behind a token.
+    async fn identify(&self, token: String) -> Result<Identity, AuthError> {
         if is_jwt(&token) {
             return self.verifier.verify(&token, now_ms()).map(Identity::from).map_err(|error| {
                 AuthError::Bad(match error {
@@ -355,13 +380,5 @@ impl Gate for Core {
             Ok(Answer::Login(None)) => Err(AuthError::Bad("the session is not known: log in again")),
             Ok(_) | Err(_) => Err(AuthError::Unavailable),
         }
-    }
-
-    fn health(&self) -> (u16, String) {
-        self.status.health()
-    }
-
-    fn answered(&self, status: u16) {
-        self.exporter.handshake(status);
     }
 }

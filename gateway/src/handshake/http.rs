@@ -68,7 +68,9 @@ pub(super) fn parse<R>(
         Err(_) => return Err(Refusal::bad_request("not an HTTP/1 request")),
     };
     // The parser takes a bare LF for the end of a line; a proxy in front may not.
-    let ends_lines = |(at, byte): (usize, &u8)| *byte != b'\n' || at.checked_sub(1).is_some_and(|before| bytes.get(before) == Some(&b'\r'));
+    let ends_lines = |(at, byte): (usize, &u8)| {
+        *byte != b'\n' || at.checked_sub(1).is_some_and(|before| bytes.get(before) == Some(&b'\r'))
+    };
     if !bytes.iter().take(head_bytes).enumerate().all(ends_lines) {
         return Err(Refusal::bad_request("a line that does not end with CR LF"));
     }

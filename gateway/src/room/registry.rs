@@ -87,6 +87,14 @@ impl Registry {
         self.attached(slot).map(|attached| attached.user)
     }
 
+    /// The connections of a user: looks at every connection.
+    pub fn slots_of(&self, user: UserId) -> impl Iterator<Item = u32> {
+        let slots = self.attached.iter().zip(0u32..);
+        slots
+            .filter(move |(attached, _)| attached.as_ref().is_some_and(|of| of.user == user))
+            .map(|(_, slot)| slot)
+    }
+
     /// Attaches a connection to a room.
     pub fn join(&mut self, slot: u32, id: RoomId) -> Change {
         let Some(user) = self.user(slot) else { return Change::None };

@@ -3,6 +3,7 @@
 //! Pure: takes texts and the time, gives back what to do. It owns no socket and knows no room but by the
 //! caller's answer whether it is joined; so the same rules run in the gateway and in simulations.
 
+mod change;
 pub mod grant;
 mod rate;
 
@@ -14,7 +15,9 @@ use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
 use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_S, NAME_BYTES_MAX};
 use hubbub_common::protocol::{CloseCode, Command, ErrorCode, Join, Ref, Refusal, Send};
+use hubbub_common::token::LoginMark;
 
+use crate::bus::Change;
 pub use grant::{Grant, Identity};
 use rate::Rate;
 
@@ -67,6 +70,13 @@ pub enum Step {
         /// Makes a repeat a repeat.
         nonce: Option<Box<str>>,
     },
+    /// Change a message, if the user may, and answer with `ack`.
+    Change {
+        /// Of the request.
+        reference: Option<Ref>,
+        /// What.
+        change: Change,
+    },
     /// Publish a read position; no answer.
     PublishRead {
         /// Where.
@@ -103,6 +113,8 @@ pub struct Session {
     bad_requests_since_s: u32,
     bad_requests: u8,
     membership_decides: bool,
+    /// Of the login session behind it, if there is one.
+    login: Option<LoginMark>,
 }
 
 /// What few sessions have.
@@ -134,6 +146,7 @@ impl Session {
             bad_requests_since_s: 0,
             bad_requests: 0,
             membership_decides,
+            login: identity.login_session.as_deref().map(LoginMark::of),
         }
     }
 
@@ -145,6 +158,11 @@ impl Session {
     /// The name to show.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The login session behind it, if there is one.
+    pub fn login(&self) -> Option<LoginMark> {
+        self.login
     }
 
     /// Whether the user's membership, rather than the token, says which rooms may be joined.
@@ -228,11 +246,19 @@ impl Session {
                     }
                 }
             }
-            Command::Edit { reference, .. }
-            | Command::Delete { reference, .. }
-            | Command::React { reference, .. } => {
-                let message = "edit, delete and react are not served by this version of the gateway";
-                Err(Refusal::new(reference, ErrorCode::Unavailable, message))
+            Command::Edit { reference, room, .. }
+            | Command::Delete { reference, room, .. }
+            | Command::React { reference, room, .. }
+                if !is_joined(room) =>
+            {
+                Err(not_joined(reference, room))
+            }
+            Command::Edit { reference, room, id, body } => {
+                self.edit(reference, room, id, &body, uptime_ms, limits)
+            }
+            Command::Delete { reference, room, id } => self.delete(reference, room, id, uptime_ms, limits),
+            Command::React { reference, room, id, emoji, on } => {
+                self.react(reference, (room, id), &emoji, on, uptime_ms, limits)
             }
         };
         step.unwrap_or_else(|refusal| self.refuse(refusal, uptime_ms))
@@ -249,19 +275,9 @@ impl Session {
         if !is_joined(send.room) {
             return Err(not_joined(reference, send.room));
         }
-        if send.body.len() > limits.body_bytes_max as usize {
-            let message = format!("body: longer than {} bytes", limits.body_bytes_max);
-            return Err(Refusal::new(reference, ErrorCode::TooLarge, message));
-        }
-        if self.is_muted(send.room) {
-            return Err(Refusal::new(reference, ErrorCode::Forbidden, "you may not send to this room"));
-        }
-        if let Err(retry_after_ms) = self.sends.take(limits.sends_per_second, uptime_ms) {
-            let message = format!("more than {} sends a second", limits.sends_per_second);
-            return Err(
-                Refusal::new(reference, ErrorCode::RateLimited, message).retry_after_ms(retry_after_ms)
-            );
-        }
+        check_body(reference.as_ref(), &send.body, limits)?;
+        self.check_may_send(reference.as_ref(), send.room)?;
+        self.take_send(reference.as_ref(), uptime_ms, limits)?;
         let record = Record::Message {
             room: send.room,
             from: self.user,
@@ -273,6 +289,28 @@ impl Session {
         };
         let record = record.encode();
         Ok(Step::Publish { reference, room: send.room, record, nonce: send.nonce.map(Into::into) })
+    }
+
+    fn check_may_send(&self, reference: Option<&Ref>, room: RoomId) -> Result<(), Refusal> {
+        if self.is_muted(room) {
+            let message = "you may not send to this room";
+            return Err(Refusal::new(reference.cloned(), ErrorCode::Forbidden, message));
+        }
+        Ok(())
+    }
+
+    /// Counts one request that is stored.
+    fn take_send(
+        &mut self,
+        reference: Option<&Ref>,
+        uptime_ms: u64,
+        limits: &SessionLimits,
+    ) -> Result<(), Refusal> {
+        self.sends.take(limits.sends_per_second, uptime_ms).map_err(|retry_after_ms| {
+            let message = format!("more than {} sends a second", limits.sends_per_second);
+            let refusal = Refusal::new(reference.cloned(), ErrorCode::RateLimited, message);
+            refusal.retry_after_ms(retry_after_ms)
+        })
     }
 
     fn too_many_ephemerals(&mut self, uptime_ms: u64) -> bool {
@@ -297,6 +335,14 @@ impl Session {
             Step::RefuseAndClose(refusal, CloseCode::Policy)
         }
     }
+}
+
+fn check_body(reference: Option<&Ref>, body: &str, limits: &SessionLimits) -> Result<(), Refusal> {
+    if body.len() > limits.body_bytes_max as usize {
+        let message = format!("body: longer than {} bytes", limits.body_bytes_max);
+        return Err(Refusal::new(reference.cloned(), ErrorCode::TooLarge, message));
+    }
+    Ok(())
 }
 
 /// A room named twice is joined once: each naming could cost a replay of the whole window.

@@ -55,12 +55,7 @@ struct Kept {
 
 impl Inbound {
     /// Handles what came. `bytes_max` bounds frames and messages.
-    pub fn feed(
-        &mut self,
-        input: &mut [u8],
-        bytes_max: usize,
-        on: impl FnMut(Item<'_>) -> Flow,
-    ) -> Fed {
+    pub fn feed(&mut self, input: &mut [u8], bytes_max: usize, on: impl FnMut(Item<'_>) -> Flow) -> Fed {
         let mut kept = self.0.take().unwrap_or_default();
         let fed = if kept.unread.is_empty() {
             let (used, fed) = handle(input, &mut kept.fragments, bytes_max, on);

@@ -1,7 +1,7 @@
 //! What the control plane and the other gateways keep in Redis about users.
 
 use hubbub_common::clock::now_ms;
-use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::keys;
 use hubbub_common::limits::PRESENCE_USERS_MAX;
 use hubbub_common::protocol::Role;
@@ -43,6 +43,13 @@ impl Directory for RedisBackend {
             })
             .await?;
         Ok(roles.iter().map(|role| role.as_deref().and_then(Role::parse)).collect())
+    }
+
+    async fn author(&self, room: RoomId, msg: MessageId) -> Result<Option<UserId>, BusError> {
+        if let Some(author) = self.author_in_stream(room, msg).await? {
+            return Ok(Some(author));
+        }
+        self.ask_author(room, msg).await
     }
 
     async fn set_presence(

@@ -7,6 +7,7 @@
 //!
 //! Absent so far: Sentinel, Cluster, TLS.
 
+mod author;
 mod directory;
 mod parse;
 mod start;
@@ -21,6 +22,7 @@ use redis::aio::{MultiplexedConnection, PubSubStream};
 use redis::{AsyncConnectionConfig, Client, RedisError};
 
 use super::backend::BusError;
+use author::Asked;
 
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -38,6 +40,7 @@ pub struct RedisBackend {
     /// `CLIENT ID` of the reader, to unblock it.
     reader_id: Cell<Option<i64>>,
     channels: RefCell<Option<PubSubStream>>,
+    asked: RefCell<Asked>,
 }
 
 impl RedisBackend {
@@ -50,6 +53,7 @@ impl RedisBackend {
             reader: RefCell::new(None),
             reader_id: Cell::new(None),
             channels: RefCell::new(None),
+            asked: RefCell::default(),
         }
     }
 

@@ -18,14 +18,21 @@ pub(super) fn entries(reply: Value, shard_of: impl Fn(&[u8]) -> Option<Shard>) -
     for stream in streams {
         let [key, of_stream] = pair(stream)?;
         let shard = shard_of(&bulk(key)?)?;
-        let Value::Array(of_stream) = of_stream else { return None };
-        for entry in of_stream {
-            let [id, fields] = pair(entry)?;
-            let id = parse_id(&bulk(id)?)?;
-            // An entry deleted between two reads has no fields.
-            let Value::Array(fields) = fields else { continue };
-            entries.push(ReadEntry { shard, id, bytes: field(fields).unwrap_or_default() });
-        }
+        entries.append(&mut range(of_stream, shard)?);
+    }
+    Some(entries)
+}
+
+/// Entries of an `XRANGE` reply.
+pub(super) fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
+    let Value::Array(of_stream) = reply else { return None };
+    let mut entries = Vec::with_capacity(of_stream.len());
+    for entry in of_stream {
+        let [id, fields] = pair(entry)?;
+        let id = parse_id(&bulk(id)?)?;
+        // An entry deleted between two reads has no fields.
+        let Value::Array(fields) = fields else { continue };
+        entries.push(ReadEntry { shard, id, bytes: field(fields).unwrap_or_default() });
     }
     Some(entries)
 }

@@ -21,8 +21,8 @@ const READ_ENTRIES_MAX: usize = 100;
 const READ_OVERDUE: Duration = Duration::from_secs(2);
 /// A run of a gateway that was silent for so long is forgotten.
 const GATEWAY_FORGOTTEN_MS: u64 = 24 * 60 * 60 * 1_000;
-/// Channels of all shards.
-const CHANNELS: &str = "live:*";
+/// The channels of all shards begin so.
+const LIVE: &str = "live:";
 
 impl Streams for RedisBackend {
     async fn append(&self, shard: Shard, entry: Bytes) -> Result<EntryId, AppendError> {
@@ -67,11 +67,7 @@ impl Streams for RedisBackend {
                     return Err(BusError("Redis does not answer a blocking read".to_owned()));
                 }
             };
-        let shard_of = |key: &[u8]| {
-            let number = std::str::from_utf8(key).ok()?.strip_prefix("bus:{")?.strip_suffix('}')?;
-            number.parse().ok().map(Shard::new)
-        };
-        parse::entries(reply, shard_of)
+        parse::entries(reply, keys::shard_of_bus)
             .ok_or_else(|| BusError("XREAD answered something else than streams".to_owned()))
     }
 
@@ -129,19 +125,26 @@ impl Streams for RedisBackend {
                     .await
                     .map_err(|_| BusError("Redis does not take a connection for pub/sub".to_owned()))?
                     .map_err(bus_error)?;
-                pubsub.psubscribe(CHANNELS).await.map_err(bus_error)?;
+                pubsub.psubscribe(format!("{LIVE}*")).await.map_err(bus_error)?;
+                pubsub.subscribe(keys::answers(&self.run_id)).await.map_err(bus_error)?;
                 pubsub.into_on_message()
             }
         };
-        let payload = |message: &Msg| Bytes::copy_from_slice(message.get_payload_bytes());
         let mut heard = Vec::new();
+        let mut take = |message: &Msg| {
+            if message.get_channel_name().starts_with(LIVE) {
+                heard.push(Bytes::copy_from_slice(message.get_payload_bytes()));
+            } else {
+                self.take_answer(message.get_payload_bytes());
+            }
+        };
         match timeout(READ_WAIT, channels.next()).await {
-            Ok(Some(message)) => heard.push(payload(&message)),
+            Ok(Some(message)) => take(&message),
             Ok(None) => return Err(BusError("the pub/sub connection broke".to_owned())),
             Err(_) => {}
         }
         while let Some(Some(message)) = channels.next().now_or_never() {
-            heard.push(payload(&message));
+            take(&message);
         }
         *self.channels.borrow_mut() = Some(channels);
         Ok(heard)

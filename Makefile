@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test check fmt bench soak
+.PHONY: help setup bench-setup build run test check fmt bench soak chaos
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,6 +37,10 @@ bench: setup bench-setup ## measure Hubbub beside its peers, half an hour: bench
 soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 600 --gateways 2 --redis")
 	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
+
+chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--seconds 60 --seed 1")
+	cargo build --release --workspace --bins
+	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load chaos $(CHAOS)
 
 check: setup ## formatting, lints and documentation, as CI wants them
 	cargo fmt --all --check

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use hubbub_common::config::{split_list, within};
+use hubbub_common::entry::new_origin;
 use serde::Serialize;
 
+use super::chaos::Chaos;
 use super::fanout::{Fanout, Pace};
 use super::idle::Idle;
 use super::ledger::Seating;
@@ -77,6 +79,15 @@ fn command() -> Command {
         .arg(value("churn", "50", "connections that are cut in each second, and come back"))
         .arg(value("payload", "128", "bytes of a body"))
         .arg(value("seconds", "3600", "how long"));
+    let chaos = Command::new("chaos")
+        .about("Kills and freezes gateways, control planes, Redis and Postgres at random under load: do the books balance?")
+        .arg(value("gateways", "3", "gateways, a process each"))
+        .arg(value("clients", "60", "clients; each is in half of the rooms"))
+        .arg(value("rooms", "6", "rooms"))
+        .arg(value("rate", "100", "messages a second, over all clients"))
+        .arg(value("seconds", "600", "how long faults go on"))
+        .arg(Arg::new("seed").long("seed").value_name("N").help("repeats the choices of an earlier run"))
+        .arg(json.clone());
     let bus = Command::new("bus")
         .about("The bus alone: messages a second of two gateways through one Redis")
         .arg(value("seconds", "10", "how long to measure"))
@@ -90,6 +101,7 @@ fn command() -> Command {
         .subcommand(common(fanout))
         .subcommand(common(storm))
         .subcommand(common(soak))
+        .subcommand(chaos)
         .subcommand(bus)
         .subcommand(bench::subcommand())
         .subcommand(Command::new("worker").hide(true))
@@ -113,6 +125,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("soak", flags)) => {
             let report = soak(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("chaos", flags)) => {
+            let report = chaos(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("bus", flags)) => {
@@ -179,6 +195,21 @@ fn soak(flags: &ArgMatches) -> Result<Soak, Failed> {
         churn: number(flags, "churn")?,
         payload_bytes: payload_bytes(flags)?,
         time: seconds(flags)?,
+    })
+}
+
+fn chaos(flags: &ArgMatches) -> Result<Chaos, Failed> {
+    let seed = match flags.get_one::<String>("seed") {
+        Some(seed) => seed.parse().map_err(|_| bad("seed", "expected a number"))?,
+        None => new_origin(),
+    };
+    Ok(Chaos {
+        gateways: count(flags, "gateways", GATEWAYS_MAX)?,
+        clients: count(flags, "clients", 1_000)?,
+        rooms: count(flags, "rooms", 1_000)?,
+        rate: number(flags, "rate")?,
+        time: seconds(flags)?,
+        seed,
     })
 }
 

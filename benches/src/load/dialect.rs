@@ -53,15 +53,7 @@ impl Dialect {
             Self::SocketIo => "/socket.io/?EIO=4&transport=websocket".to_owned(),
             Self::Nats => "/".to_owned(),
         };
-        let mut hello = format!(
-            "GET {path} HTTP/1.1\r\nHost: load\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        );
-        if self == Self::Hubbub {
-            let _ = write!(hello, "Authorization: Bearer {token}\r\n");
-        }
-        hello.push_str("\r\n");
-        let mut hello = hello.into_bytes();
+        let mut hello = upgrade_request(&path, (self == Self::Hubbub).then_some(token)).into_bytes();
         match self {
             Self::Hubbub => wire::write(&mut hello, Opcode::Text, join(rooms).as_bytes()),
             Self::Room | Self::SocketIo | Self::Nats => {}
@@ -122,6 +114,18 @@ impl Dialect {
             Self::Nats => Meaning::Nothing,
         }
     }
+}
+
+/// The head of a request for a WebSocket.
+pub(super) fn upgrade_request(path: &str, token: Option<&str>) -> String {
+    let mut head = format!(
+        "GET {path} HTTP/1.1\r\nHost: load\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    );
+    if let Some(token) = token {
+        let _ = write!(head, "Authorization: Bearer {token}\r\n");
+    }
+    head + "\r\n"
 }
 
 fn hubbub(payload: &[u8]) -> Meaning {

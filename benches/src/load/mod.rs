@@ -7,6 +7,7 @@
 
 mod args;
 mod bus;
+mod chaos;
 mod dialect;
 mod fanout;
 mod fleet;

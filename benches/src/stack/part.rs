@@ -213,6 +213,12 @@ impl Part {
         if ended { Ok(()) } else { Err(self.error("did not end after SIGKILL")) }
     }
 
+    /// The hardest end after which it can be started again.
+    pub fn crash(&self) -> Result<(), StackError> {
+        let ended = self.end(self.kind.end_signal(), KILL_MAX);
+        if ended { Ok(()) } else { Err(self.error("did not end when it was killed")) }
+    }
+
     /// Freezes it and its children (SIGSTOP): its sockets stay open and nothing answers.
     pub fn pause(&self) -> Result<(), StackError> {
         let Some(pid) = self.pid() else { return Err(self.error("is not running")) };

@@ -79,6 +79,14 @@ fn soak() {
 }
 
 #[test]
+fn chaos() {
+    let report = run("chaos --gateways 2 --clients 10 --rooms 3 --rate 40 --seconds 8");
+    has_figures(&report, &["connects", "deliveries", "acked", "persisted"]);
+    assert!(!report["faults"].as_object().unwrap().is_empty());
+    assert_eq!(report["acked"], report["persisted"]);
+}
+
+#[test]
 fn bus() {
     let report = run("bus --seconds 1");
     has_figures(&report, &["messages", "messages_per_s", "redis_cpu_us_per_message"]);
@@ -95,6 +103,7 @@ fn bad_arguments_are_named() {
         ("fanout --payload 1", "--payload"),
         ("storm --rooms 3 --connections 10", "--rooms"),
         ("soak --churn x", "--churn"),
+        ("chaos --seed x", "--seed"),
         ("bus --seconds 0", "--seconds"),
     ] {
         let output = Command::new(sibling("hubbub-load").unwrap()).args(args.split(' ')).output().unwrap();

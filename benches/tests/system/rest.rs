@@ -250,6 +250,119 @@ fn rooms_and_members() {
 }
 
 #[test]
+fn what_admins_may() {
+    let stack = stack();
+    let ((ada, ada_id), (bob, bob_id), (eve, eve_id)) =
+        (user(&stack, "ada"), user(&stack, "bob"), user(&stack, "eve"));
+    let room = post(&ada, "/rooms", &json!({"name": "den", "kind": "private"}), 201);
+    let room = format!("/rooms/{}", text(&room["id"]));
+    let member = |id: &str| format!("{room}/members/{id}");
+    let role = |role: &str| json!({"role": role});
+
+    // An owner invites into a private room, and makes an admin.
+    get(&bob, &room, 404);
+    put(&bob, &member(&bob_id), &role("member"), 404);
+    let invited = put(&ada, &member(&bob_id), &role("member"), 200);
+    assert_eq!((&invited["user"]["id"], &invited["role"]), (&json!(bob_id), &json!("member")));
+    put(&bob, &member(&eve_id), &role("member"), 403);
+    put(&ada, &member(&bob_id), &role("admin"), 200);
+    put(&bob, &member(&eve_id), &role("member"), 200);
+    assert_eq!(get(&eve, &room, 200)["members"], 3);
+    // An admin makes neither admins nor owners, and unmakes none.
+    put(&bob, &member(&eve_id), &role("admin"), 403);
+    put(&bob, &member(&ada_id), &role("muted"), 403);
+    call(&bob, &Method::DELETE, &member(&ada_id), None, 403);
+    // The last owner stays one.
+    put(&ada, &member(&ada_id), &role("member"), 409);
+    call(&ada, &Method::DELETE, &member(&ada_id), None, 409);
+    // Muted, banned, back, kicked.
+    put(&bob, &member(&eve_id), &role("muted"), 200);
+    post(&eve, &format!("{room}/messages"), &json!({"body": "x"}), 403);
+    put(&bob, &member(&eve_id), &role("banned"), 200);
+    get(&eve, &room, 404);
+    call(&bob, &Method::DELETE, &member(&eve_id), None, 204);
+    call(&bob, &Method::DELETE, &member(&eve_id), None, 404);
+    put(&bob, &member(&eve_id), &role("member"), 200);
+    call(&bob, &Method::DELETE, &member(&eve_id), None, 204);
+    get(&eve, &room, 404);
+    put(&ada, &member("999999"), &role("member"), 404);
+    put(&ada, &member(&eve_id), &role("king"), 400);
+    put(&anybody(&stack), &member(&eve_id), &role("member"), 401);
+    call(&anybody(&stack), &Method::DELETE, &member(&eve_id), None, 401);
+
+    // Name and topic.
+    let patch =
+        |rest: &Rest, body: Value, status| call(rest, &Method::PATCH, &room, Some(&body), status).json;
+    let changed = patch(&bob, json!({"name": "new den", "topic": "t"}), 200);
+    assert_eq!((&changed["name"], &changed["topic"]), (&json!("new den"), &json!("t")));
+    assert_eq!(patch(&bob, json!({"topic": ""}), 200)["name"], "new den");
+    assert!(patch(&ada, json!({"name": " "}), 422)["errors"]["name"].is_string());
+    patch(&ada, json!({"name": 1}), 400);
+    patch(&eve, json!({"name": "x"}), 404);
+    patch(&anybody(&stack), json!({"name": "x"}), 401);
+    let public = post(&ada, "/rooms", &json!({"name": "one", "kind": "public"}), 201);
+    let public = format!("/rooms/{}", text(&public["id"]));
+    post(&ada, "/rooms", &json!({"name": "two", "kind": "public"}), 201);
+    call(&ada, &Method::PATCH, &public, Some(&json!({"name": "Two"})), 409);
+    post(&eve, &format!("{public}/join"), &json!({}), 200);
+    call(&eve, &Method::PATCH, &public, Some(&json!({"name": "mine"})), 403);
+
+    // Deleting is an owner's.
+    call(&bob, &Method::DELETE, &room, None, 403);
+    call(&anybody(&stack), &Method::DELETE, &room, None, 401);
+    call(&ada, &Method::DELETE, &room, None, 204);
+    call(&ada, &Method::DELETE, &room, None, 404);
+    get(&ada, &room, 404);
+    get(&ada, &format!("{room}/messages"), 404);
+
+    // The two of a direct room stay as they are.
+    let direct = post(&ada, "/dms", &json!({"user": bob_id}), 201);
+    let direct = format!("/rooms/{}", text(&direct["id"]));
+    put(&ada, &format!("{direct}/members/{bob_id}"), &role("muted"), 403);
+    call(&ada, &Method::DELETE, &format!("{direct}/members/{bob_id}"), None, 403);
+    call(&ada, &Method::PATCH, &direct, Some(&json!({"name": "x"})), 403);
+}
+
+#[test]
+fn sessions_and_passwords() {
+    let stack = stack();
+    let (ada, _) = user(&stack, "ada");
+    let (eve, _) = user(&stack, "eve");
+    let account = |password: &str| json!({"username": "ada", "password": password});
+    let nobody = anybody(&stack);
+    let second = nobody.with_token(text(&post(&nobody, "/auth/login", &account(PASSWORD), 200)["token"]));
+    let sessions = get(&second, "/auth/sessions", 200);
+    let items = sessions["items"].as_array().unwrap();
+    assert_eq!((items.len(), &items[0]["current"], &items[1]["current"]), (2, &json!(false), &json!(true)));
+    assert_eq!(keys(&items[0]), BTreeSet::from(["address", "created_at", "current", "id", "user_agent"]));
+    let first = format!("/auth/sessions/{}", text(&items[0]["id"]));
+    call(&eve, &Method::DELETE, &first, None, 404);
+    call(&nobody, &Method::DELETE, &first, None, 401);
+    get(&nobody, "/auth/sessions", 401);
+    call(&second, &Method::DELETE, &first, None, 204);
+    call(&second, &Method::DELETE, &first, None, 404);
+    get(&ada, "/auth/me", 401);
+
+    let third = nobody.with_token(text(&post(&nobody, "/auth/login", &account(PASSWORD), 200)["token"]));
+    let change = |old: &str, new: &str| json!({"old": old, "new": new});
+    assert_eq!(broken(&second, "/auth/password", &change(PASSWORD, "short")), ["new"]);
+    assert_eq!(broken(&second, "/auth/password", &change("wrong password", "another horse")), ["old"]);
+    post(&nobody, "/auth/password", &change(PASSWORD, "another horse"), 401);
+    let ticket = post(&second, "/auth/ticket", &json!({}), 200);
+    post(
+        &nobody.with_token(text(&ticket["ticket"])),
+        "/auth/password",
+        &change(PASSWORD, "another horse"),
+        403,
+    );
+    post(&second, "/auth/password", &change(PASSWORD, "another horse"), 204);
+    get(&second, "/auth/me", 200);
+    get(&third, "/auth/me", 401);
+    post(&nobody, "/auth/login", &account(PASSWORD), 401);
+    post(&nobody, "/auth/login", &account("another horse"), 200);
+}
+
+#[test]
 fn messages_and_read_positions() {
     let stack = stack();
     let ((ada, ada_id), (bob, _), (eve, _)) = (user(&stack, "ada"), user(&stack, "bob"), user(&stack, "eve"));

@@ -92,7 +92,9 @@ fn run(time: Duration) -> Result<String, String> {
             shards,
             resume_window: Duration::from_mins(2),
             resume_bytes_max: 64 << 20,
+            sends_per_second: 0,
             server_id,
+            gateway_timeout: Duration::from_secs(15),
             wait: Duration::ZERO,
         };
         start(config, links.bus.clone(), links.cores.clone(), status).map_err(|error| error.to_string())?;
@@ -220,7 +222,13 @@ impl Driver {
             reply_to: None,
         };
         let waiter = Some(Waiter { core: 0, ticket: 1 });
-        let ask = Ask::Publish { shard: shards.of(room), record: record.encode(), nonce: None, waiter };
+        let ask = Ask::Publish {
+            shard: shards.of(room),
+            record: record.encode(),
+            nonce: None,
+            sender: None,
+            waiter,
+        };
         self.sent += 1;
         if let Some(published) = self.shared.published.get(self.number) {
             published.store(self.sent, Ordering::Release);
@@ -236,7 +244,11 @@ impl Driver {
                 self.heard += 1;
                 self.check(&event)?;
             }
-            Tell::RoleChanged { .. } | Tell::RoomDeleted(_) | Tell::SessionsEnded(..) | Tell::Drain => {}
+            Tell::RoleChanged { .. }
+            | Tell::RoomDeleted(_)
+            | Tell::SessionsEnded(..)
+            | Tell::Replace { .. }
+            | Tell::Drain => {}
         }
         Ok(())
     }

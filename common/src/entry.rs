@@ -149,6 +149,22 @@ impl Record<'_> {
         }
     }
 
+    /// Whose rate of sending it counts towards: that of the user who wrote it, if one did.
+    pub fn sender(&self) -> Option<UserId> {
+        match self {
+            Self::Message { kind: MessageKind::System, .. } => None,
+            Self::Message { from, .. }
+            | Self::Edited { from, .. }
+            | Self::Deleted { from, .. }
+            | Self::Reacted { from, .. } => Some(*from),
+            Self::Member { .. }
+            | Self::Room { .. }
+            | Self::Read { .. }
+            | Self::Typing { .. }
+            | Self::Presence { .. } => None,
+        }
+    }
+
     /// The event that clients see. `id` is ignored by events without one.
     pub fn event(&self, id: MessageId) -> Event<'_> {
         let ts = id.ts();

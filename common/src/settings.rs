@@ -80,9 +80,13 @@ settings! {
     DRIVER = Setting::new("HUBBUB_DRIVER", Some("io_uring"), "io_uring, or epoll where the kernel lacks it");
     RESUME_BYTES_MAX = Setting::new("HUBBUB_RESUME_BYTES_MAX", Some("268435456"), "recent frames kept for clients that resume, bytes per gateway");
     OUTBOX_BYTES_MAX = Setting::new("HUBBUB_OUTBOX_BYTES_MAX", Some("262144"), "frames that may wait for one client, bytes; past it the client is slow");
-    SENDS_PER_SECOND = Setting::new("HUBBUB_SENDS_PER_SECOND", Some("20"), "sends per second and user, bursts of twice as many; 0 = no limit");
+    SENDS_PER_SECOND = Setting::new("HUBBUB_SENDS_PER_SECOND", Some("20"), "sends per second and user over all gateways, bursts of twice as many; 0 = no limit");
+    JOINS_PER_SECOND = Setting::new("HUBBUB_JOINS_PER_SECOND", Some("100"), "rooms joined per second and connection, bursts of 1000; 0 = no limit");
     CONNECTIONS_MAX = Setting::new("HUBBUB_CONNECTIONS_MAX", None, "open WebSockets of the process [default: from the open-file limit]");
+    CONNECTIONS_PER_USER_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_USER_MAX", Some("0"), "open WebSockets of one user on this gateway; one more closes the oldest; 0 = no limit");
+    CONNECTIONS_PER_ADDRESS_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", Some("0"), "open WebSockets from one client address (IPv6: /64 network) on this gateway; one more is refused; 0 = no limit");
     HEARTBEAT_SECONDS = Setting::new("HUBBUB_HEARTBEAT_SECONDS", Some("30"), "silence after which a client is pinged, seconds");
+    GATEWAY_TIMEOUT_SECONDS = Setting::new("HUBBUB_GATEWAY_TIMEOUT_SECONDS", Some("15"), "silence after which a gateway counts as dead and its users as offline, seconds; the same on all gateways");
 
     DATABASE_URL = Setting::new("HUBBUB_DATABASE_URL", Some("postgresql:///hubbub"), "Postgres, through a pooler if you like").alias("DATABASE_URL").secret();
     DIRECT_DATABASE_URL = Setting::new("HUBBUB_DIRECT_DATABASE_URL", None, "Postgres, not through a pooler: migrations and batch writer [default: HUBBUB_DATABASE_URL]").alias("DIRECT_URL").secret();
@@ -119,8 +123,12 @@ pub fn gateway() -> Vec<Setting> {
         RESUME_BYTES_MAX,
         OUTBOX_BYTES_MAX,
         SENDS_PER_SECOND,
+        JOINS_PER_SECOND,
         CONNECTIONS_MAX,
+        CONNECTIONS_PER_USER_MAX,
+        CONNECTIONS_PER_ADDRESS_MAX,
         HEARTBEAT_SECONDS,
+        GATEWAY_TIMEOUT_SECONDS,
     ];
     own.into_iter().chain(BOTH).collect()
 }

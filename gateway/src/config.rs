@@ -45,14 +45,22 @@ pub struct Config {
     pub resume_bytes_max: usize,
     /// Frames that may wait for one client, bytes.
     pub outbox_bytes_max: usize,
-    /// Per user; 0 = no limit.
+    /// Per user, over all gateways; 0 = no limit.
     pub sends_per_second: u32,
+    /// Rooms joined, per connection; 0 = no limit.
+    pub joins_per_second: u32,
     /// Open WebSockets.
     pub connections_max: usize,
+    /// Of one user on this gateway; 0 = no limit.
+    pub connections_per_user_max: u32,
+    /// From one address on this gateway; 0 = no limit.
+    pub connections_per_address_max: u32,
     /// Whether `connections_max` was found rather than set.
     pub connections_max_found: bool,
     /// Silence after which a client is pinged.
     pub heartbeat: Duration,
+    /// Silence after which another gateway counts as dead.
+    pub gateway_timeout: Duration,
 }
 
 /// The command line.
@@ -104,9 +112,15 @@ impl Config {
                 bytes.map_err(|error| format!("{error} (the lower bound follows from HUBBUB_BODY_BYTES_MAX)"))
             })?,
             sends_per_second: settings.get(&names::SENDS_PER_SECOND, within(0..=1_000))?,
+            joins_per_second: settings.get(&names::JOINS_PER_SECOND, within(0..=100_000))?,
             connections_max: connections_max.unwrap_or(found),
+            connections_per_user_max: settings
+                .get(&names::CONNECTIONS_PER_USER_MAX, within(0..=10_000_000))?,
+            connections_per_address_max: settings
+                .get(&names::CONNECTIONS_PER_ADDRESS_MAX, within(0..=10_000_000))?,
             connections_max_found: connections_max.is_none(),
             heartbeat: settings.get(&names::HEARTBEAT_SECONDS, seconds(1..=3_600))?,
+            gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
             shared,
         })
     }
@@ -169,9 +183,13 @@ mod tests {
             ("HUBBUB_RESUME_BYTES_MAX", "1G"),
             ("HUBBUB_OUTBOX_BYTES_MAX", "1"),
             ("HUBBUB_SENDS_PER_SECOND", "-1"),
+            ("HUBBUB_JOINS_PER_SECOND", "many"),
             ("HUBBUB_CONNECTIONS_MAX", "0"),
             ("HUBBUB_CONNECTIONS_MAX", "10000001"),
+            ("HUBBUB_CONNECTIONS_PER_USER_MAX", "-1"),
+            ("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", "x"),
             ("HUBBUB_HEARTBEAT_SECONDS", "0"),
+            ("HUBBUB_GATEWAY_TIMEOUT_SECONDS", "0"),
         ];
         for (name, value) in bad {
             assert_eq!(check(&[(name, value)]).unwrap_err().name, name, "{value}");

@@ -128,9 +128,9 @@ impl Connection {
 
 /// Serves a client from the upgrade on.
 pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
-    let Upgraded { answer, mut early, identity, address } = upgraded;
+    let Upgraded { answer, mut early, identity, address, seat } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
-    let connection = core.attach(socket, identity, answer);
+    let connection = core.attach(socket, identity, answer, seat);
     core.counters.bytes_in.add(early.len() as u64);
     let added = core.poller.borrow_mut().add(connection.socket.as_fd(), connection.token());
     if let Err(error) = added {

@@ -2,11 +2,13 @@
 //! bus. `ARCHITECTURE.md` draws the path of a message through these modules.
 
 pub mod admin;
+pub mod admission;
 pub mod bus;
 pub mod config;
 pub mod core;
 pub mod memory;
 pub mod outbox;
+pub mod rate;
 pub mod room;
 pub mod session;
 pub mod status;

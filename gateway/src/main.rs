@@ -9,6 +9,7 @@ use hubbub_common::metrics::describe_all;
 use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
 use hubbub_common::token::Verifier;
 use hubbub_common::{log, settings};
+use hubbub_gateway::admission::Admission;
 use hubbub_gateway::bus::{BusConfig, Links, StartError, Tell};
 use hubbub_gateway::config::{Config, command};
 use hubbub_gateway::core::{CoreSeed, start};
@@ -102,12 +103,17 @@ fn run(config: Config) -> Result<(), Failed> {
         shards: shared.shards,
         resume_window: shared.resume_window,
         resume_bytes_max: config.resume_bytes_max,
+        sends_per_second: config.sends_per_second,
         server_id: shared.server_id.clone(),
+        gateway_timeout: config.gateway_timeout,
         wait: shared.wait,
     };
     bus::start(bus_config, links.bus.clone(), links.cores.clone(), Arc::clone(&status))?;
     metrics::gauge!(hubbub_common::metrics::CONNECTIONS_MAX.name)
         .set(f64::from(u32::try_from(config.connections_max).unwrap_or(u32::MAX)));
+    let (per_user_max, per_address_max) =
+        (config.connections_per_user_max, config.connections_per_address_max);
+    let admission = Admission::new(per_user_max, per_address_max, links.cores.clone());
     let config = Arc::new(config);
     for ((id, cpu), inbox) in (0u16..).zip(config.cpus.iter().copied()).zip(links.inboxes) {
         start(CoreSeed {
@@ -115,6 +121,7 @@ fn run(config: Config) -> Result<(), Failed> {
             cpu,
             config: Arc::clone(&config),
             verifier: Arc::clone(&verifier),
+            admission: Arc::clone(&admission),
             bus: links.bus.clone(),
             inbox,
             status: Arc::clone(&status),

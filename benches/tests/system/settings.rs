@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 29] = [
+const BAD: [(&str, &str); 33] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -29,8 +29,12 @@ const BAD: [(&str, &str); 29] = [
     ("HUBBUB_RESUME_BYTES_MAX", "1G"),
     ("HUBBUB_OUTBOX_BYTES_MAX", "1"),
     ("HUBBUB_SENDS_PER_SECOND", "-1"),
+    ("HUBBUB_JOINS_PER_SECOND", "-1"),
     ("HUBBUB_CONNECTIONS_MAX", "0"),
+    ("HUBBUB_CONNECTIONS_PER_USER_MAX", "-1"),
+    ("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", "all"),
     ("HUBBUB_HEARTBEAT_SECONDS", "0"),
+    ("HUBBUB_GATEWAY_TIMEOUT_SECONDS", "0"),
     ("HUBBUB_DATABASE_URL", "mysql://x"),
     ("HUBBUB_DIRECT_DATABASE_URL", "mysql://x"),
     ("HUBBUB_READ_DATABASE_URL", "mysql://x"),

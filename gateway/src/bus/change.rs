@@ -27,7 +27,10 @@ impl<B: Streams + Directory> Engine<B> {
                 Err(_) => Err(Failure::Unavailable),
             };
             match outcome {
-                Ok(()) => engine.publish(engine.shards.of(change.room), change.record, None, Some(waiter)),
+                Ok(()) => {
+                    let (shard, sender) = (engine.shards.of(change.room), Some(change.user));
+                    engine.publish(shard, change.record, None, sender, Some(waiter));
+                }
                 Err(failure) => engine.state.borrow_mut().answer(waiter, Answer::Failed(failure)),
             }
             engine.flush();

@@ -151,7 +151,9 @@ impl FakeCore {
             shards: shards(),
             resume_window: Duration::from_mins(1),
             resume_bytes_max: 1 << 20,
+            sends_per_second: 0,
             server_id: server_id.to_owned(),
+            gateway_timeout: Duration::from_secs(15),
             wait: Duration::ZERO,
         };
         start(config, links.bus.clone(), links.cores.clone(), status).unwrap();
@@ -198,7 +200,7 @@ impl FakeCore {
         let record = message(room, body, nonce);
         let nonce = nonce.map(|nonce| (user(7), nonce.into()));
         let waiter = Some(Waiter { core: 0, ticket });
-        self.ask(Ask::Publish { shard: shards().of(room), record, nonce, waiter });
+        self.ask(Ask::Publish { shard: shards().of(room), record, nonce, sender: Some(user(7)), waiter });
         let answer = self.answer(ticket);
         let Answer::Stored(id) = answer else { panic!("{answer:?}") };
         id

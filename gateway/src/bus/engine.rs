@@ -21,8 +21,9 @@ use super::backend::{Directory, Streams};
 use super::packer::Packer;
 use super::presence::PresenceQueue;
 use super::roles::RecentRoles;
+use super::send_rates::SendRates;
 use super::window::Window;
-use super::{Answer, Ask, CoreHandle, Event, Failure, Tell, Waiter};
+use super::{Answer, Ask, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
 use crate::status::Status;
 use hubbub_common::metrics as names;
@@ -69,6 +70,7 @@ pub(super) struct State {
     pub(super) roles: RecentRoles,
     /// Of the control stream.
     control: ShardState,
+    pub(super) send_rates: SendRates,
     out: Vec<Vec<Tell>>,
 }
 
@@ -183,13 +185,12 @@ pub(super) struct Engine<B> {
 impl<B: Streams + Directory> Engine<B> {
     pub(super) fn new(
         backend: B,
-        shards: Shards,
-        resume_window: Duration,
-        resume_bytes_max: usize,
+        config: &BusConfig,
         cores: Vec<CoreHandle>,
         status: Arc<Status>,
     ) -> Rc<Self> {
-        let resume_window_ms = u64::try_from(resume_window.as_millis()).unwrap_or(u64::MAX);
+        let shards = config.shards;
+        let resume_window_ms = u64::try_from(config.resume_window.as_millis()).unwrap_or(u64::MAX);
         let shard_state = || ShardState {
             reading: Reading::Off,
             read_from: MessageId::ZERO,
@@ -206,8 +207,9 @@ impl<B: Streams + Directory> Engine<B> {
             origin: new_origin(),
             state: RefCell::new(State {
                 shards: shards.all().map(|_| shard_state()).collect(),
-                window: Window::new(resume_bytes_max),
+                window: Window::new(config.resume_bytes_max),
                 presence: PresenceQueue::default(),
+                send_rates: SendRates::new(config.sends_per_second),
                 roles: RecentRoles::default(),
                 control: shard_state(),
                 out: cores.iter().map(|_| Vec::new()).collect(),
@@ -226,7 +228,9 @@ impl<B: Streams + Directory> Engine<B> {
     /// Handles one question; what needs the backend goes on in a task of its own.
     pub(super) fn handle(self: &Rc<Self>, ask: Ask) {
         match ask {
-            Ask::Publish { shard, record, nonce, waiter } => self.publish(shard, record, nonce, waiter),
+            Ask::Publish { shard, record, nonce, sender, waiter } => {
+                self.publish(shard, record, nonce, sender, waiter);
+            }
             Ask::Change { change, waiter } => self.change(change, waiter),
             Ask::Join { rooms, member, waiter } => self.join(rooms, member, waiter),
             Ask::Say { shard, record } => self.say(shard, &[record]),
@@ -329,6 +333,7 @@ impl<B: Streams + Directory> Engine<B> {
         self.metrics.window_frames.set(approximate(state.window.frames()));
         state.roles.forget_before(self.clock.elapsed().saturating_sub(2 * ANSWER_MAX));
         let uptime_ms = self.clock.elapsed_ms();
+        state.send_rates.sweep(uptime_ms);
         let waited_too_long = |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > 30_000;
         for (of_shard, gauge) in state.shards.iter_mut().zip(&self.metrics.lag) {
             gauge.set(Duration::from_millis(std::mem::take(&mut of_shard.lag_ms)).as_secs_f64());

@@ -25,6 +25,7 @@ mod publish;
 mod reader;
 pub mod redis;
 mod roles;
+mod send_rates;
 mod thread;
 pub mod window;
 
@@ -97,6 +98,8 @@ pub enum Ask {
         record: Vec<u8>,
         /// What makes a repeat a repeat.
         nonce: Option<(UserId, Box<str>)>,
+        /// Whose rate of sending it counts towards; nobody's for read positions.
+        sender: Option<UserId>,
         /// Who wants to know; nobody for read positions.
         waiter: Option<Waiter>,
     },
@@ -193,6 +196,11 @@ pub enum Failure {
     Unavailable,
     /// The bus went away while storing: it may or may not be stored.
     Unknown,
+    /// The user sends too fast, over all gateways: nothing was stored.
+    RateLimited {
+        /// When it would pass.
+        retry_after_ms: u64,
+    },
     /// There is no such message.
     NotFound,
     /// The user may not do that.
@@ -243,6 +251,13 @@ pub enum Tell {
     RoomDeleted(RoomId),
     /// Login sessions of a user have ended.
     SessionsEnded(UserId, Arc<[LoginMark]>),
+    /// A connection has to go: its user has newer ones, and no more are allowed.
+    Replace {
+        /// Its slot.
+        slot: u32,
+        /// Its id, in case another one has taken the slot.
+        connection: u64,
+    },
     /// Every connection has to go; new ones are not admitted.
     Drain,
 }

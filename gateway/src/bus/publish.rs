@@ -13,8 +13,9 @@ use hubbub_common::ids::UserId;
 use hubbub_common::shard::Shard;
 
 use super::backend::{AppendError, BusError, Directory, Streams};
-use super::engine::{Appended, Engine};
-use super::packer::Pack;
+use super::engine::{Appended, Engine, ShardState};
+use super::packer::{Full, Pack};
+use super::send_rates::SendRates;
 use super::{Answer, Failure, Waiter};
 
 /// How long an entry of unknown outcome is appended again and again.
@@ -28,21 +29,42 @@ impl<B: Streams + Directory> Engine<B> {
         shard: Shard,
         record: Vec<u8>,
         nonce: Option<(UserId, Box<str>)>,
+        sender: Option<UserId>,
         waiter: Option<Waiter>,
     ) {
-        let mut state = self.state.borrow_mut();
-        let Some(of_shard) = state.shard(shard) else { return };
+        let mut borrowed = self.state.borrow_mut();
+        let state = &mut *borrowed;
+        let Some(of_shard) = state.shards.get_mut(shard.index()) else { return };
         let first = nonce.and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
         if let Some(first) = first {
             waiter.inspect(|waiter| state.answer(*waiter, Answer::Stored(first)));
             return;
         }
-        if !self.is_up() || of_shard.packer.push(record, waiter).is_err() {
-            waiter.inspect(|waiter| state.answer(*waiter, Answer::Failed(Failure::Unavailable)));
+        if let Err(failure) = self.take_in(of_shard, &mut state.send_rates, record, sender, waiter) {
+            waiter.inspect(|waiter| state.answer(*waiter, Answer::Failed(failure)));
             return;
         }
-        drop(state);
+        drop(borrowed);
         self.append_next(shard);
+    }
+
+    /// Puts a record where the next entry of its shard is made from.
+    fn take_in(
+        &self,
+        of_shard: &mut ShardState,
+        send_rates: &mut SendRates,
+        record: Vec<u8>,
+        sender: Option<UserId>,
+        waiter: Option<Waiter>,
+    ) -> Result<(), Failure> {
+        if !self.is_up() {
+            return Err(Failure::Unavailable);
+        }
+        if let Some(user) = sender.filter(|_| !send_rates.is_off()) {
+            let taken = send_rates.take(user, self.clock.elapsed_ms());
+            taken.map_err(|retry_after_ms| Failure::RateLimited { retry_after_ms })?;
+        }
+        of_shard.packer.push(record, waiter).map_err(|Full| Failure::Unavailable)
     }
 
     /// Appends the next entry of a shard, unless one is in flight.

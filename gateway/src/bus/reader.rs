@@ -92,11 +92,11 @@ impl<B: Streams + Directory> Engine<B> {
 
     fn take_entries(&self, entries: &[ReadEntry]) {
         self.metrics.read_entries.increment(entries.len() as u64);
-        let now_ms = now_ms();
+        let (now_ms, uptime_ms) = (now_ms(), self.clock.elapsed_ms());
         let mut state = self.state.borrow_mut();
         let mut went_live = false;
         for entry in entries {
-            self.take_entry(&mut state, entry);
+            self.take_entry(&mut state, entry, uptime_ms);
             let Some(of_shard) = state.shard(entry.shard) else { continue };
             if matches!(of_shard.reading, Reading::Live { .. }) {
                 let age_ms = now_ms.saturating_sub(entry.id.ms);
@@ -119,7 +119,7 @@ impl<B: Streams + Directory> Engine<B> {
         }
     }
 
-    fn take_entry(&self, state: &mut State, read: &ReadEntry) {
+    fn take_entry(&self, state: &mut State, read: &ReadEntry, uptime_ms: u64) {
         let entry = match Entry::decode(&read.bytes) {
             Ok(entry) => entry,
             Err(error) => {
@@ -137,7 +137,10 @@ impl<B: Streams + Directory> Engine<B> {
             entry.notices().for_each(|notice| self.take_notice(state, notice));
             return;
         }
-        let mut waiters = if entry.origin == self.origin {
+        let is_own = entry.origin == self.origin;
+        // What was sent before this gateway listened is no measure of how fast somebody sends now.
+        let is_live = matches!(of_shard.reading, Reading::Live { .. });
+        let mut waiters = if is_own {
             of_shard
                 .appended
                 .remove(&entry.seq)
@@ -149,9 +152,12 @@ impl<B: Streams + Directory> Engine<B> {
         };
         for (index, record) in entry.records() {
             let waiter = waiters.next().flatten();
-            let stored = MessageId::pack(read.id, index)
-                .zip(record)
-                .map(|(id, record)| self.take_record(state, read.shard, id, &record));
+            let stored = MessageId::pack(read.id, index).zip(record).map(|(id, record)| {
+                if let Some(user) = record.sender().filter(|_| is_live && !is_own) {
+                    state.send_rates.note(user, uptime_ms);
+                }
+                self.take_record(state, read.shard, id, &record)
+            });
             if stored.is_none() {
                 self.metrics.records_unknown.increment(1);
             }

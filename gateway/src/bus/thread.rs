@@ -33,8 +33,12 @@ pub struct BusConfig {
     pub resume_window: Duration,
     /// How many bytes of them.
     pub resume_bytes_max: usize,
+    /// Of one user, over all gateways; 0 = no limit.
+    pub sends_per_second: u32,
     /// This gateway.
     pub server_id: String,
+    /// Silence after which a gateway counts as dead.
+    pub gateway_timeout: Duration,
     /// How long to wait for Redis at start.
     pub wait: Duration,
 }
@@ -72,26 +76,23 @@ pub fn start(
             }
         };
         LocalSet::new().block_on(&runtime, async move {
-            let engine_of = (config.shards, config.resume_window, config.resume_bytes_max);
-            let (shards, window, bytes_max) = engine_of;
             match &config.redis {
                 None => {
                     let _ = started.send(Ok(()));
-                    run(
-                        Engine::new(MemoryBackend::default(), shards, window, bytes_max, cores, status),
-                        asks,
-                    )
-                    .await;
+                    run(Engine::new(MemoryBackend::default(), &config, cores, status), asks).await;
                 }
-                Some(url) => match RedisBackend::start(url, shards, &config.server_id, config.wait).await {
-                    Ok(backend) => {
-                        let _ = started.send(Ok(()));
-                        run(Engine::new(backend, shards, window, bytes_max, cores, status), asks).await;
+                Some(url) => {
+                    let (shards, wait) = (config.shards, config.wait);
+                    match RedisBackend::start(url, shards, &config.server_id, wait).await {
+                        Ok(backend) => {
+                            let _ = started.send(Ok(()));
+                            run(Engine::new(backend, &config, cores, status), asks).await;
+                        }
+                        Err(error) => {
+                            let _ = started.send(Err(error));
+                        }
                     }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                },
+                }
             }
         });
     })?;

@@ -42,11 +42,11 @@ impl Core {
             Step::Publish { reference, room, record, nonce } => {
                 self.counters.published.add(1);
                 let user = connection.session.borrow().user();
-                let nonce = nonce.map(|nonce| (user, nonce));
+                let (nonce, sender) = (nonce.map(|nonce| (user, nonce)), Some(user));
                 let shard = self.config.shared.shards.of(room);
                 let pending =
                     Pending::Stored { connection: Rc::clone(connection), reference: reference.clone(), room };
-                let ask = |waiter| Ask::Publish { shard, record, nonce, waiter: Some(waiter) };
+                let ask = |waiter| Ask::Publish { shard, record, nonce, sender, waiter: Some(waiter) };
                 self.ask(pending, ask).unwrap_or_else(|| self.refuse_unavailable(connection, reference));
             }
             Step::Change { reference, change } => {
@@ -60,7 +60,7 @@ impl Core {
             }
             Step::PublishRead { room, record } => {
                 let shard = self.config.shared.shards.of(room);
-                self.tell_bus(Ask::Publish { shard, record, nonce: None, waiter: None });
+                self.tell_bus(Ask::Publish { shard, record, nonce: None, sender: None, waiter: None });
             }
             Step::Say { room, record } => {
                 self.tell_bus(Ask::Say { shard: self.config.shared.shards.of(room), record });

@@ -9,6 +9,7 @@ use super::{Core, Pending, Wanted};
 use crate::bus::{Answer, Failure, Inbox, JoinAnswer, Tell};
 use crate::connection::Connection;
 use crate::room::Change;
+use crate::session::too_many_sends;
 
 /// By when a load balancer has noticed that this gateway is leaving.
 const DRAIN_NOTICED_MS: u64 = 2_000;
@@ -35,6 +36,7 @@ impl Core {
                     Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
                     Tell::RoomDeleted(room) => self.room_deleted(room),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
+                    Tell::Replace { slot, connection } => self.replace(slot, connection),
                     Tell::Drain => self.drain(),
                 }
                 if self.flush_soon.take() {
@@ -81,6 +83,10 @@ impl Core {
     fn refuse_stored(&self, connection: &Rc<Connection>, reference: Option<Ref>, failure: Failure) {
         let (code, message) = match failure {
             Failure::Unavailable => return self.refuse_unavailable(connection, reference),
+            Failure::RateLimited { retry_after_ms } => {
+                let refusal = too_many_sends(reference, self.config.sends_per_second, retry_after_ms);
+                return self.push_event(connection, &refusal.event());
+            }
             Failure::Unknown => (
                 ErrorCode::Internal,
                 "the bus went away while storing: it may or may not be stored; repeat it with the same nonce",
@@ -146,6 +152,14 @@ impl Core {
             self.presence_changed(room, user, true);
         }
         Ok(change)
+    }
+
+    /// Sends a connection away in favour of its user's newer ones.
+    fn replace(&self, slot: u32, id: u64) {
+        let connection = self.connections.borrow().get(slot as usize).cloned();
+        if let Some(connection) = connection.filter(|connection| connection.id == id) {
+            self.close(&connection, CloseCode::TooManyConnections, Some((ByeCode::Replaced, 0)));
+        }
     }
 
     /// Sends everybody away, spread over time so that the other gateways are not overrun.

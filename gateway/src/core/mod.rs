@@ -18,25 +18,29 @@ mod turn;
 mod wheel;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::entry::new_origin;
-use hubbub_common::ids::RoomId;
+use hubbub_common::ids::{RoomId, UserId};
 use hubbub_common::limits::JOINED_ROOMS_MAX;
 use hubbub_common::protocol::{ByeCode, CloseCode, Event, Limits, Ref, UserRef};
 use hubbub_common::token::{LoginMark, TokenError, Verifier, is_jwt, session_token_hash};
 use slab::Slab;
 use tokio::sync::oneshot;
 
+use crate::admission::{AddressSeat, Admission, Place, TooMany, UserSeat};
 use crate::bus::{Answer, Ask, BusHandle, Waiter};
 use crate::config::Config;
 use crate::connection::{Connection, RECEIVE_BYTES};
 use crate::handshake::{AuthError, Busy, Gate};
 use crate::memory::Rest;
 use crate::outbox::Outbox;
+use crate::rate::Limit;
 use crate::room::Registry;
 use crate::session::{Identity, Session, SessionLimits};
 use crate::status::Status;
@@ -54,6 +58,9 @@ pub use thread::{CoreSeed, start};
 
 /// Seconds that a closing connection gets to end by itself.
 const END_S: u64 = 3;
+/// Rooms that pass at once when a client comes with all that it may be joined to.
+#[expect(clippy::cast_possible_truncation, reason = "it is a thousand")]
+const ROOMS_AT_ONCE: u32 = JOINED_ROOMS_MAX as u32;
 /// Heartbeats that may stay unanswered.
 const MISSED_MAX: u8 = 2;
 
@@ -63,6 +70,12 @@ enum Pending {
     Joined { connection: Rc<Connection>, reference: Option<Ref>, rooms: Vec<Wanted> },
     Present { connection: Rc<Connection>, reference: Option<Ref>, room: RoomId },
     Login(oneshot::Sender<Answer>),
+}
+
+/// What a connection occupies; given back when dropped.
+struct Seats {
+    _address: Option<AddressSeat>,
+    _user: Option<UserSeat>,
 }
 
 /// A room of a join.
@@ -82,6 +95,9 @@ pub struct Core {
     pub(crate) clock: Monotonic,
     pub(crate) connections: RefCell<Slab<Rc<Connection>>>,
     connections_max: usize,
+    admission: Arc<Admission>,
+    /// What connections occupy where connections are limited, by slot.
+    seats: RefCell<HashMap<u32, Seats>>,
     pub(crate) registry: RefCell<Registry>,
     pending: RefCell<Slab<Pending>>,
     wheel: RefCell<Wheel>,
@@ -120,6 +136,8 @@ impl Core {
             clock: Monotonic::start(),
             connections: RefCell::default(),
             connections_max: seed.config.connections_max.div_ceil(seed.config.cpus.len()),
+            admission: Arc::clone(&seed.admission),
+            seats: RefCell::default(),
             registry: RefCell::default(),
             pending: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
@@ -157,7 +175,8 @@ impl Core {
     fn session_limits(&self) -> SessionLimits {
         SessionLimits {
             body_bytes_max: self.config.shared.body_bytes_max,
-            sends_per_second: self.config.sends_per_second,
+            sends: Limit::twice_at_once(self.config.sends_per_second),
+            joins: Limit { per_second: self.config.joins_per_second, burst: ROOMS_AT_ONCE },
         }
     }
 
@@ -167,6 +186,7 @@ impl Core {
         socket: Socket,
         identity: Identity,
         mut answer: Vec<u8>,
+        address_seat: Option<AddressSeat>,
     ) -> Rc<Connection> {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
@@ -182,6 +202,7 @@ impl Core {
             connection
         };
         self.registry.borrow_mut().attach(connection.slot, user);
+        self.seat(connection.slot, id, user, address_seat);
         self.counters.begun.add(1);
         self.heard(&connection);
         let session = connection.session.borrow();
@@ -206,6 +227,13 @@ impl Core {
         connection
     }
 
+    fn seat(&self, slot: u32, connection: u64, user: UserId, address: Option<AddressSeat>) {
+        let user = self.admission.seat_user(user, Place { core: self.id, slot, connection });
+        if user.is_some() || address.is_some() {
+            self.seats.borrow_mut().insert(slot, Seats { _address: address, _user: user });
+        }
+    }
+
     /// Takes a client out of all tables.
     pub(crate) fn detach(&self, connection: &Rc<Connection>) {
         let gone = self.registry.borrow_mut().detach(connection.slot);
@@ -213,13 +241,14 @@ impl Core {
         for room in gone {
             self.presence_changed(room, user, false);
         }
+        self.seats.borrow_mut().remove(&connection.slot);
         let mut connections = self.connections.borrow_mut();
         connections.try_remove(connection.slot as usize);
         self.counters.ended.add(1);
         self.status.set_connections(self.id, connections.len());
     }
 
-    fn presence_changed(&self, room: RoomId, user: hubbub_common::ids::UserId, online: bool) {
+    fn presence_changed(&self, room: RoomId, user: UserId, online: bool) {
         let ask = Ask::PresenceChanged { room, user, core: self.id, online };
         if self.ask_bus(ask).is_err() {
             tracing::debug!(%room, %user, "a change of presence was lost: the bus is behind");
@@ -340,6 +369,10 @@ impl Gate for Core {
         } else {
             Ok(())
         }
+    }
+
+    fn seat(&self, address: IpAddr) -> Result<Option<AddressSeat>, TooMany> {
+        self.admission.seat_address(address)
     }
 
     async fn authenticate(&self, token: String) -> Result<Identity, AuthError> {

@@ -21,6 +21,7 @@ use super::poller::Poller;
 use super::sender::Sender;
 use super::turn::{end_turns, go_on};
 use crate::accept::accept;
+use crate::admission::Admission;
 use crate::bus::{BusHandle, Inbox};
 use crate::config::{Config, Driver};
 use crate::status::{EXIT_BUG, EndsProcess, Status};
@@ -40,6 +41,8 @@ pub struct CoreSeed {
     pub config: Arc<Config>,
     /// Checks tickets.
     pub verifier: Arc<Verifier>,
+    /// Counts the connections of users and addresses.
+    pub admission: Arc<Admission>,
     /// To the bus.
     pub bus: BusHandle,
     /// From the bus.

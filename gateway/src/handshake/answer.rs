@@ -57,8 +57,15 @@ impl Refusal {
     }
 
     pub(super) fn unavailable(detail: &str, retry_after_s: u32) -> Self {
-        let header = Some(format!("Retry-After: {retry_after_s}"));
-        Self { header, ..Self::new(503, "unavailable", detail) }
+        Self::new(503, "unavailable", detail).retry_after(retry_after_s)
+    }
+
+    pub(super) fn rate_limited(detail: &str, retry_after_s: u32) -> Self {
+        Self::new(429, "rate_limited", detail).retry_after(retry_after_s)
+    }
+
+    fn retry_after(self, seconds: u32) -> Self {
+        Self { header: Some(format!("Retry-After: {seconds}")), ..self }
     }
 
     pub(super) fn response(&self) -> Vec<u8> {

@@ -19,6 +19,7 @@ use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 use rustix::net::{Shutdown, shutdown};
 
+use crate::admission::{AddressSeat, TooMany};
 use crate::core::socket::{descriptor, receive};
 use crate::session::Identity;
 use answer::Refusal;
@@ -26,6 +27,8 @@ use http::Request;
 
 /// After how many seconds a refused client should try again.
 const RETRY_AFTER_S: u32 = 2;
+/// The same where another of its connections has to end first.
+const RETRY_LATER_S: u32 = 10;
 
 /// Why a token was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,9 @@ pub(crate) trait Gate {
     /// Whether there is room for one more connection.
     fn admit(&self) -> Result<(), Busy>;
 
+    /// Holds the place of one more connection from an address.
+    fn seat(&self, address: IpAddr) -> Result<Option<AddressSeat>, TooMany>;
+
     /// Who stands behind a token.
     fn authenticate(&self, token: String) -> impl Future<Output = Result<Identity, AuthError>>;
 
@@ -71,12 +77,14 @@ pub(crate) struct Upgraded {
     pub(crate) identity: Identity,
     /// Of the client, also behind proxies.
     pub(crate) address: IpAddr,
+    /// Its place among those of its address.
+    pub(crate) seat: Option<AddressSeat>,
 }
 
 /// What a request wants.
 enum Wish {
     Health { with_body: bool },
-    WebSocket { token: String, answer: Vec<u8>, address: IpAddr },
+    WebSocket { token: String, answer: Vec<u8>, address: IpAddr, seat: Option<AddressSeat> },
 }
 
 /// Reads a request and answers it; gives the stream back when that was an upgrade.
@@ -117,12 +125,15 @@ pub(crate) async fn perform(
         }
     };
     let refusal = match wish {
-        Ok(Wish::WebSocket { token, answer, address }) => match gate.authenticate(token).await {
+        Ok(Wish::WebSocket { token, answer, address, seat }) => match gate.authenticate(token).await {
             // A drain may have begun, or the last place been taken, while the token was looked up.
             Ok(identity) => match gate.admit() {
                 Ok(()) => {
                     gate.answered(101);
-                    return Some((stream, Upgraded { answer, early: unread.into(), identity, address }));
+                    return Some((
+                        stream,
+                        Upgraded { answer, early: unread.into(), identity, address, seat },
+                    ));
                 }
                 Err(busy) => refuse_busy(busy),
             },
@@ -172,9 +183,12 @@ fn decide(
     }
     let checked = request::check(request, &settings.allowed_origins)?;
     gate.admit().map_err(refuse_busy)?;
-    let answer = answer::switching_protocols(checked.key, checked.names_subprotocol);
     let address = request::client_address(peer.ip(), request, settings);
-    Ok(Wish::WebSocket { token: checked.token, answer, address })
+    let seat = gate.seat(address).map_err(|TooMany| {
+        Refusal::rate_limited("this address has as many connections as it may", RETRY_LATER_S)
+    })?;
+    let answer = answer::switching_protocols(checked.key, checked.names_subprotocol);
+    Ok(Wish::WebSocket { token: checked.token, answer, address, seat })
 }
 
 fn refuse_busy(busy: Busy) -> Refusal {

@@ -5,7 +5,6 @@
 
 mod change;
 pub mod grant;
-mod rate;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,25 +12,26 @@ use std::collections::HashSet;
 use hubbub_common::clock::UnixMs;
 use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
-use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_S, NAME_BYTES_MAX};
+use hubbub_common::limits::{BAD_REQUESTS_MAX, BAD_REQUESTS_WINDOW_MS, NAME_BYTES_MAX};
 use hubbub_common::protocol::{CloseCode, Command, ErrorCode, Join, Ref, Refusal, Send};
 use hubbub_common::token::LoginMark;
 
 use crate::bus::Change;
+use crate::rate::{Limit, Rate};
 pub use grant::{Grant, Identity};
-use rate::Rate;
 
-/// Typing, read positions and questions who is present that a session may have in a second; more of the first two
-/// are ignored, of the last refused.
-const EPHEMERAL_PER_SECOND: u32 = 10;
+/// Typing, read positions and questions who is present; more of the first two are ignored, of the last refused.
+const EPHEMERALS: Limit = Limit::twice_at_once(10);
 
 /// The bounds that a session checks.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionLimits {
     /// Bytes of a body.
     pub body_bytes_max: u32,
-    /// Sends per second, bursts of twice as many; 0 = no limit.
-    pub sends_per_second: u32,
+    /// Of sends.
+    pub sends: Limit,
+    /// Of rooms joined.
+    pub joins: Limit,
 }
 
 /// What to do about a request.
@@ -107,11 +107,10 @@ pub struct Session {
     name: Box<str>,
     rare: Option<Box<Rare>>,
     sends: Rate,
+    joins: Rate,
     ephemerals: Rate,
     /// Unix seconds; 0 for never.
     expires_at_s: u32,
-    bad_requests_since_s: u32,
-    bad_requests: u8,
     membership_decides: bool,
     /// Of the login session behind it, if there is one.
     login: Option<LoginMark>,
@@ -122,8 +121,16 @@ pub struct Session {
 struct Rare {
     /// The rooms that the token names.
     rooms: Option<Box<[RoomId]>>,
+    rarer: Option<Box<Rarer>>,
+}
+
+/// What hardly any session has.
+#[derive(Debug, Default)]
+struct Rarer {
     /// Rooms in which the user may not send.
     muted: Vec<RoomId>,
+    /// When malformed requests came lately, by the clock that never goes back.
+    bad_requests_ms: Vec<u64>,
 }
 
 impl Session {
@@ -139,12 +146,11 @@ impl Session {
         Self {
             user: identity.user,
             name: identity.name,
-            rare: rooms.map(|rooms| Box::new(Rare { rooms: Some(rooms), muted: Vec::new() })),
+            rare: rooms.map(|rooms| Box::new(Rare { rooms: Some(rooms), ..Rare::default() })),
             sends: Rate::default(),
+            joins: Rate::default(),
             ephemerals: Rate::default(),
             expires_at_s: expires_at_s.unwrap_or(0),
-            bad_requests_since_s: 0,
-            bad_requests: 0,
             membership_decides,
             login: identity.login_session.as_deref().map(LoginMark::of),
         }
@@ -177,16 +183,24 @@ impl Session {
 
     /// Notes whether the user may send to a room that was joined.
     pub fn set_muted(&mut self, room: RoomId, muted: bool) {
-        if let Some(rare) = &mut self.rare {
-            rare.muted.retain(|other| *other != room);
+        if self.is_muted(room) == muted {
+            return;
         }
+        let all = &mut self.rarer().muted;
         if muted {
-            self.rare.get_or_insert_default().muted.push(room);
+            all.push(room);
+        } else {
+            all.retain(|other| *other != room);
         }
     }
 
+    fn rarer(&mut self) -> &mut Rarer {
+        self.rare.get_or_insert_default().rarer.get_or_insert_default()
+    }
+
     fn is_muted(&self, room: RoomId) -> bool {
-        self.rare.as_ref().is_some_and(|rare| rare.muted.contains(&room))
+        let rarer = self.rare.as_ref().and_then(|rare| rare.rarer.as_ref());
+        rarer.is_some_and(|rarer| rarer.muted.contains(&room))
     }
 
     /// Whether the token's time is over.
@@ -217,7 +231,7 @@ impl Session {
         };
         let step = match command {
             Command::Ping { reference } => Ok(Step::Pong(reference)),
-            Command::Join { reference, rooms } => Ok(Step::Join { reference, rooms: each_once(rooms) }),
+            Command::Join { reference, rooms } => self.join(reference, rooms, uptime_ms, limits),
             Command::Leave { reference, rooms } => Ok(Step::Leave { reference, rooms }),
             Command::Send { reference, send } => self.send(reference, send, uptime_ms, limits, is_joined),
             Command::Typing { room } if !is_joined(room) => Err(not_joined(None, room)),
@@ -236,16 +250,14 @@ impl Session {
                     record: Record::Read { room, from, msg: id, connection }.encode(),
                 })
             }
-            Command::Presence { reference, room } => {
-                match self.ephemerals.take(EPHEMERAL_PER_SECOND, uptime_ms) {
-                    Ok(()) => Ok(Step::Presence { reference, room }),
-                    Err(retry_after_ms) => {
-                        let message = format!("more than {EPHEMERAL_PER_SECOND} such requests a second");
-                        let refusal = Refusal::new(reference, ErrorCode::RateLimited, message);
-                        Err(refusal.retry_after_ms(retry_after_ms))
-                    }
+            Command::Presence { reference, room } => match self.ephemerals.take(EPHEMERALS, uptime_ms) {
+                Ok(()) => Ok(Step::Presence { reference, room }),
+                Err(retry_after_ms) => {
+                    let message = format!("more than {} such requests a second", EPHEMERALS.per_second);
+                    let refusal = Refusal::new(reference, ErrorCode::RateLimited, message);
+                    Err(refusal.retry_after_ms(retry_after_ms))
                 }
-            }
+            },
             Command::Edit { reference, room, .. }
             | Command::Delete { reference, room, .. }
             | Command::React { reference, room, .. }
@@ -262,6 +274,21 @@ impl Session {
             }
         };
         step.unwrap_or_else(|refusal| self.refuse(refusal, uptime_ms))
+    }
+
+    fn join(
+        &mut self,
+        reference: Option<Ref>,
+        rooms: Vec<Join>,
+        uptime_ms: u64,
+        limits: &SessionLimits,
+    ) -> Result<Step, Refusal> {
+        let rooms = each_once(rooms);
+        let count = u32::try_from(rooms.len()).unwrap_or(u32::MAX);
+        match self.joins.take_many(limits.joins, count, uptime_ms) {
+            Ok(()) => Ok(Step::Join { reference, rooms }),
+            Err(retry_after_ms) => Err(too_many_joins(reference, limits.joins, retry_after_ms)),
+        }
     }
 
     fn send(
@@ -306,30 +333,24 @@ impl Session {
         uptime_ms: u64,
         limits: &SessionLimits,
     ) -> Result<(), Refusal> {
-        self.sends.take(limits.sends_per_second, uptime_ms).map_err(|retry_after_ms| {
-            let message = format!("more than {} sends a second", limits.sends_per_second);
-            let refusal = Refusal::new(reference.cloned(), ErrorCode::RateLimited, message);
-            refusal.retry_after_ms(retry_after_ms)
+        // The first line: what the user sends on other connections, the bus counts.
+        self.sends.take(limits.sends, uptime_ms).map_err(|retry_after_ms| {
+            too_many_sends(reference.cloned(), limits.sends.per_second, retry_after_ms)
         })
     }
 
     fn too_many_ephemerals(&mut self, uptime_ms: u64) -> bool {
-        self.ephemerals.take(EPHEMERAL_PER_SECOND, uptime_ms).is_err()
+        self.ephemerals.take(EPHEMERALS, uptime_ms).is_err()
     }
 
     fn refuse(&mut self, refusal: Refusal, uptime_ms: u64) -> Step {
         if !refusal.code.is_malformed() {
             return Step::Refuse(refusal);
         }
-        let uptime_s = u32::try_from(uptime_ms / 1_000).unwrap_or(u32::MAX);
-        if uptime_s.saturating_sub(self.bad_requests_since_s) > BAD_REQUESTS_WINDOW_S {
-            self.bad_requests = 0;
-        }
-        if self.bad_requests == 0 {
-            self.bad_requests_since_s = uptime_s;
-        }
-        self.bad_requests += 1;
-        if self.bad_requests < BAD_REQUESTS_MAX {
+        let times_ms = &mut self.rarer().bad_requests_ms;
+        times_ms.retain(|at_ms| uptime_ms.saturating_sub(*at_ms) <= BAD_REQUESTS_WINDOW_MS);
+        times_ms.push(uptime_ms);
+        if times_ms.len() < BAD_REQUESTS_MAX {
             Step::Refuse(refusal)
         } else {
             Step::RefuseAndClose(refusal, CloseCode::Policy)
@@ -350,6 +371,17 @@ fn each_once(mut rooms: Vec<Join>) -> Vec<Join> {
     let mut named = HashSet::new();
     rooms.retain(|join| named.insert(join.room));
     rooms
+}
+
+fn too_many_joins(reference: Option<Ref>, limit: Limit, retry_after_ms: u64) -> Refusal {
+    let message = format!("more than {} rooms joined a second", limit.per_second);
+    Refusal::new(reference, ErrorCode::RateLimited, message).retry_after_ms(retry_after_ms)
+}
+
+/// The refusal of a user who sends too fast.
+pub fn too_many_sends(reference: Option<Ref>, per_second: u32, retry_after_ms: u64) -> Refusal {
+    let message = format!("more than {per_second} sends a second");
+    Refusal::new(reference, ErrorCode::RateLimited, message).retry_after_ms(retry_after_ms)
 }
 
 fn not_joined(reference: Option<Ref>, room: RoomId) -> Refusal {

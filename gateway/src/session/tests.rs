@@ -1,6 +1,10 @@
 use super::*;
 
-const LIMITS: SessionLimits = SessionLimits { body_bytes_max: 10, sends_per_second: 2 };
+const LIMITS: SessionLimits = SessionLimits {
+    body_bytes_max: 10,
+    sends: Limit::twice_at_once(2),
+    joins: Limit { per_second: 2, burst: 4 },
+};
 
 fn session() -> Session {
     let user = UserId::new(7).unwrap();
@@ -67,16 +71,32 @@ fn each_rule_has_its_error() {
 }
 
 #[test]
+fn rooms_joined_are_rationed() {
+    let mut session = session();
+    let mut ask = |text: &str, ms: u64| session.handle(99, text, ms, &LIMITS, is_joined);
+    let three = r#"{"op":"join","ref":"r","rooms":[{"room":"1"},{"room":"2","since":"9"},{"room":"3"}]}"#;
+    assert!(matches!(ask(three, 0), Step::Join { .. }));
+    let refused = refusal(ask(three, 0));
+    assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::RateLimited, Some(1_000)));
+    assert_eq!(refused.reference.unwrap().as_json(), "\"r\"");
+    // A room named twice counts once, leaving costs nothing.
+    assert!(matches!(ask(r#"{"op":"leave","rooms":["1"]}"#, 0), Step::Leave { .. }));
+    assert!(matches!(ask(r#"{"op":"join","rooms":[{"room":"1"},{"room":"1"}]}"#, 0), Step::Join { .. }));
+    assert!(matches!(ask(three, 1_500), Step::Join { .. }));
+}
+
+#[test]
 fn ten_bad_requests_in_ten_seconds_close() {
     let mut session = session();
     for n in 0..9 {
         assert_eq!(refusal(session.handle(99, "no", n, &LIMITS, is_joined)).code, ErrorCode::BadJson);
     }
-    // Eleven seconds later the count begins anew.
+    // They are forgotten one by one, ten seconds after they came; refusals of another kind do not count.
     for n in 0..9 {
-        refusal(session.handle(99, "{}", 11_000 + n, &LIMITS, is_joined));
+        refusal(session.handle(99, "{}", 10_001 + n, &LIMITS, is_joined));
+        refusal(session.handle(99, r#"{"op":"typing","room":"2"}"#, 10_001 + n, &LIMITS, is_joined));
     }
-    let last = session.handle(99, r#"{"op":"x"}"#, 12_000, &LIMITS, is_joined);
+    let last = session.handle(99, r#"{"op":"x"}"#, 20_001, &LIMITS, is_joined);
     assert!(matches!(last, Step::RefuseAndClose(_, CloseCode::Policy)), "{last:?}");
 }
 

@@ -21,6 +21,7 @@ pub mod serve;
 pub mod store;
 pub mod token;
 
+use hubbub_common::redis::start::Refusal;
 use hubbub_common::settings::SettingError;
 
 /// Why a command did not succeed.
@@ -35,4 +36,13 @@ pub enum Failed {
     /// A server is away, or refused; the text says what to do.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Setting(error) => Self::Setting(error),
+            Refusal::Server(problem) => Self::Other(problem),
+        }
+    }
 }

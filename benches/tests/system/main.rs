@@ -16,6 +16,8 @@ mod missing_servers;
 mod peers;
 mod persister;
 mod redis_dies;
+mod redis_shapes;
+mod redis_unfit;
 mod rest;
 mod rights;
 mod settings;

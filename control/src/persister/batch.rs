@@ -6,10 +6,10 @@ use hubbub_common::dedupe::{Dedupe, Verdict};
 use hubbub_common::entry::{Entry, EntryError, Record};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::metrics::PERSISTED;
+use hubbub_common::redis::ReadEntry;
 use hubbub_common::shard::Shard;
 
 use super::Stopped;
-use super::source::ReadEntry;
 
 /// A new message.
 #[derive(Debug, Clone, PartialEq, Eq)]

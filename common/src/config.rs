@@ -13,7 +13,7 @@ use crate::log::{self, Format};
 use crate::redis_url::RedisUrl;
 use crate::settings::{self as names, Setting, SettingError, Settings};
 use crate::shard::{SHARDS_MAX, Shards};
-use crate::token::SECRET_BYTES_MIN;
+use crate::token::Keys;
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,10 +53,8 @@ pub struct Shared {
     pub shards: Shards,
     /// Where Redis is, and what is expected of it.
     pub redis: RedisSettings,
-    /// HS256 secret of tickets.
-    pub jwt_secret: Option<Secret>,
-    /// Ed25519 public key of tickets, PEM.
-    pub jwt_public_key: Option<Vec<u8>>,
+    /// Keys of tickets.
+    pub keys: Keys,
     /// Which web pages may connect.
     pub allowed_origins: Origins,
     /// Whose forwarding headers are believed.
@@ -107,16 +105,7 @@ impl Shared {
                 ca: settings.optional(&names::REDIS_CA_FILE, read_file)?,
                 ack: Ack::check(settings)?,
             },
-            jwt_secret: settings.optional(&names::JWT_SECRET, |value| {
-                if value.len() >= SECRET_BYTES_MIN || development {
-                    Ok(Secret(value.to_owned()))
-                } else {
-                    Err(format!(
-                        "expected at least {SECRET_BYTES_MIN} bytes (make one with: openssl rand -base64 32)"
-                    ))
-                }
-            })?,
-            jwt_public_key: settings.optional(&names::JWT_PUBLIC_KEY_FILE, read_file)?,
+            keys: Keys::check(settings, development)?,
             allowed_origins: match settings
                 .optional(&names::ALLOWED_ORIGINS, |value| Origins::parse(value, development))?
             {

@@ -1,9 +1,10 @@
 //! What proves who somebody is: signed tickets (JWT) and opaque session tokens.
 
+mod jwt;
+mod keys;
+
 use std::num::NonZeroU32;
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -11,8 +12,8 @@ use crate::clock::UnixMs;
 use crate::ids::{RoomId, UserId};
 use crate::protocol::SESSION_COOKIE;
 
-/// Bytes of the HS256 secret outside development, at least (RFC 7518 section 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
+pub use jwt::{BadPublicKey, Signer, Verifier};
+pub use keys::{KeyId, Keys, PublicKey, SecretKey};
 
 /// Rooms that a token names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,73 +85,6 @@ pub fn session_cookie<'a>(cookies: impl Iterator<Item = &'a str>) -> Option<&'a 
     pairs.find(|(name, _)| *name == SESSION_COOKIE).map(|(_, value)| value)
 }
 
-/// Signs tickets with the shared secret.
-pub struct Signer(EncodingKey);
-
-impl Signer {
-    /// With an HS256 secret.
-    pub fn new(secret: &[u8]) -> Self {
-        Self(EncodingKey::from_secret(secret))
-    }
-
-    /// The ticket.
-    pub fn sign(&self, claims: &Claims) -> Result<String, TokenError> {
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.0)
-            .map_err(|_| TokenError::Malformed)
-    }
-}
-
-/// Checks tickets.
-pub struct Verifier {
-    secret: Option<(DecodingKey, Validation)>,
-    public_key: Option<(DecodingKey, Validation)>,
-}
-
-/// A public key that is none.
-#[derive(Debug, thiserror::Error)]
-#[error("expected an Ed25519 public key in PEM")]
-pub struct BadPublicKey;
-
-impl Verifier {
-    /// With an HS256 secret, an Ed25519 public key (PEM), or both.
-    pub fn new(secret: Option<&[u8]>, public_key_pem: Option<&[u8]>) -> Result<Self, BadPublicKey> {
-        let public_key =
-            public_key_pem.map(DecodingKey::from_ed_pem).transpose().map_err(|_| BadPublicKey)?;
-        Ok(Self {
-            secret: secret.map(|secret| (DecodingKey::from_secret(secret), validation(Algorithm::HS256))),
-            public_key: public_key.map(|key| (key, validation(Algorithm::EdDSA))),
-        })
-    }
-
-    /// The claims of a token whose signature is good and whose `exp` has not passed.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "foreign enums that grow; whatever is new is refused")]
-    pub fn verify(&self, token: &str, now_ms: UnixMs) -> Result<Claims, TokenError> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
-        let key = match header.alg {
-            Algorithm::HS256 => &self.secret,
-            Algorithm::EdDSA => &self.public_key,
-            _ => return Err(TokenError::Signature),
-        };
-        let (key, validation) = key.as_ref().ok_or(TokenError::NoKey)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, validation)
-            .map_err(|error| match error.kind() {
-                ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => TokenError::Signature,
-                _ => TokenError::Malformed,
-            })?
-            .claims;
-        if claims.exp.saturating_mul(1_000) <= now_ms { Err(TokenError::Expired) } else { Ok(claims) }
-    }
-}
-
-/// `exp` is checked by [`Verifier::verify`] against the clock that it is given.
-fn validation(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation.required_spec_claims.clear();
-    validation
-}
-
 /// What Redis knows of a login session, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginSession {
@@ -206,39 +140,6 @@ pub fn session_token_hash(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
-
-    fn claims() -> Claims {
-        Claims {
-            sub: UserId::new(7).unwrap(),
-            exp: 100,
-            name: None,
-            rooms: Some(RoomsClaim::Any(Star::Star)),
-            sid: None,
-        }
-    }
-
-    #[test]
-    fn a_ticket_is_good_until_it_expires_and_only_under_its_key() {
-        let token = Signer::new(SECRET).sign(&claims()).unwrap();
-        assert!(is_jwt(&token));
-        let verifier = Verifier::new(Some(SECRET), None).unwrap();
-        assert_eq!(verifier.verify(&token, 99_999), Ok(claims()));
-        assert_eq!(verifier.verify(&token, 100_000), Err(TokenError::Expired));
-        let other = Verifier::new(Some(b"another secret, another secret!!"), None).unwrap();
-        assert_eq!(other.verify(&token, 0), Err(TokenError::Signature));
-        assert_eq!(Verifier::new(None, None).unwrap().verify(&token, 0), Err(TokenError::NoKey));
-        assert_eq!(verifier.verify("a.b.c", 0), Err(TokenError::Malformed));
-    }
-
-    #[test]
-    fn a_token_without_signature_is_refused() {
-        use base64::Engine as _;
-        let part = |json: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
-        let token = format!("{}.{}.", part(r#"{"alg":"none"}"#), part(r#"{"sub":"7","exp":9999999999}"#));
-        assert!(Verifier::new(Some(SECRET), None).unwrap().verify(&token, 0).is_err());
-    }
 
     #[test]
     fn the_rooms_claim_is_a_star_or_a_list() {

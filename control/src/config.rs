@@ -1,8 +1,9 @@
 //! The control plane's settings, checked, and its command line.
 
 use clap::{Arg, Command};
-use hubbub_common::config::{Secret, Shared, within};
+use hubbub_common::config::{Shared, within};
 use hubbub_common::settings::{self as names, SettingError, Settings};
+use hubbub_common::token::SecretKey;
 use tokio_postgres::Config as PgConfig;
 use tokio_postgres::config::Host;
 
@@ -71,14 +72,14 @@ impl Config {
     }
 
     /// The secret of tickets, which most of the control plane can't do without.
-    pub fn jwt_secret(&self) -> Result<&Secret, SettingError> {
+    pub fn jwt_secret(&self) -> Result<&SecretKey, SettingError> {
         let missing = || SettingError {
             name: names::JWT_SECRET.name,
             problem:
                 "must be set, to the same value as on the gateways (make one with: openssl rand -base64 32)"
                     .to_owned(),
         };
-        self.shared.jwt_secret.as_ref().ok_or_else(missing)
+        self.shared.keys.current.as_ref().ok_or_else(missing)
     }
 }
 

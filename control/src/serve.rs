@@ -51,15 +51,12 @@ const PROBES: [&[&str]; 16] = [
 
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> Result<(), Failed> {
-    let signer = Signer::new(config.jwt_secret()?.reveal().as_bytes());
+    let signer = Signer::new(config.jwt_secret()?);
     log::init(config.shared.log.clone(), config.shared.log_format);
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
-    let verifier = Verifier::new(
-        config.shared.jwt_secret.as_ref().map(|secret| secret.reveal().as_bytes()),
-        config.shared.jwt_public_key.as_deref(),
-    );
+    let verifier = Verifier::new(&config.shared.keys);
     let verifier = verifier.map_err(|error| SettingError {
         name: hubbub_common::settings::JWT_PUBLIC_KEY_FILE.name,
         problem: error.to_string(),

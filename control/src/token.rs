@@ -29,7 +29,7 @@ pub fn print(config: &Config, flags: &ArgMatches) -> Result<(), Failed> {
         rooms,
         sid: None,
     };
-    let signer = Signer::new(config.jwt_secret()?.reveal().as_bytes());
+    let signer = Signer::new(config.jwt_secret()?);
     println!("{}", signer.sign(&claims).map_err(|error| Failed::Other(error.to_string()))?);
     Ok(())
 }

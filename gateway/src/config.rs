@@ -80,7 +80,7 @@ impl Config {
             "memory" => Ok(false),
             _ => Err("expected redis or memory"),
         })?;
-        if !redis_bus && shared.jwt_secret.is_none() && shared.jwt_public_key.is_none() {
+        if !redis_bus && shared.keys.is_empty() {
             let problem =
                 "must be set with the memory bus: there are no login sessions, only tokens".to_owned();
             return Err(SettingError { name: names::JWT_SECRET.name, problem });

@@ -85,10 +85,7 @@ fn run(config: Config) -> Result<(), Failed> {
     }
     let metrics = install_metrics()?;
     let shared = &config.shared;
-    let verifier = Verifier::new(
-        shared.jwt_secret.as_ref().map(|secret| secret.reveal().as_bytes()),
-        shared.jwt_public_key.as_deref(),
-    );
+    let verifier = Verifier::new(&shared.keys);
     let verifier = Arc::new(verifier.map_err(|error| SettingError {
         name: settings::JWT_PUBLIC_KEY_FILE.name,
         problem: error.to_string(),
@@ -182,7 +179,7 @@ fn announce(config: &Config) {
     let shared = &config.shared;
     let found = if config.connections_max_found { " (from the open-file limit)" } else { "" };
     tracing::info!("at most {} connections{found}", config.connections_max);
-    if shared.jwt_secret.is_none() && shared.jwt_public_key.is_none() {
+    if shared.keys.is_empty() {
         tracing::warn!("HUBBUB_JWT_SECRET is not set: only login sessions can connect, tickets are refused");
     }
     tracing::info!(

@@ -126,7 +126,7 @@ impl Fleet {
     pub(super) fn new(plan: Plan) -> Result<Self, String> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|error| format!("epoll: {error}"))?;
         Ok(Self {
-            signer: Signer::new(plan.jwt_secret.as_bytes()),
+            signer: Signer::from(plan.jwt_secret.as_str()),
             clients: (0..plan.seating.connections).map(|_| Client::default()).collect(),
             plan,
             epoll,

@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 37] = [
+const BAD: [(&str, &str); 39] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -18,6 +18,8 @@ const BAD: [(&str, &str); 37] = [
     ("HUBBUB_ACK_REPLICAS", "0"),
     ("HUBBUB_ACK_WAIT_MS", "0"),
     ("HUBBUB_JWT_SECRET", "short"),
+    ("HUBBUB_JWT_KEY_ID", "a b"),
+    ("HUBBUB_JWT_SECRETS_OLD", "no-id"),
     ("HUBBUB_JWT_PUBLIC_KEY_FILE", "/nowhere/at.all"),
     ("HUBBUB_ALLOWED_ORIGINS", "*"),
     ("HUBBUB_TRUSTED_PROXIES", "10.0.0.0/99"),

@@ -49,7 +49,7 @@ fn gateway_with(settings: &[(&str, &str)]) -> SocketAddr {
         wait: Duration::ZERO,
     };
     start_bus(bus, links.bus.clone(), links.cores.clone(), Arc::clone(&status)).unwrap();
-    let verifier = Arc::new(Verifier::new(Some(SECRET.as_bytes()), None).unwrap());
+    let verifier = Arc::new(Verifier::new(&SECRET.into()).unwrap());
     let (per_user, per_address) = (config.connections_per_user_max, config.connections_per_address_max);
     let admission = Admission::new(per_user, per_address, links.cores.clone());
     let (cpu, inbox) = (config.cpus[0], links.inboxes.remove(0));
@@ -61,7 +61,7 @@ fn token(user: u64, rooms: RoomsClaim, seconds: u64) -> String {
     let sub = user.to_string().parse().unwrap();
     let exp = now_ms() / 1_000 + seconds;
     let claims = Claims { sub, exp, name: Some(format!("u{user}")), rooms: Some(rooms), sid: None };
-    Signer::new(SECRET.as_bytes()).sign(&claims).unwrap()
+    Signer::from(SECRET).sign(&claims).unwrap()
 }
 
 fn any(user: u64) -> String {

@@ -208,7 +208,7 @@ fn token(stack: &Stack, user: u64) -> Result<String, String> {
         rooms: Some(RoomsClaim::Any(Star::Star)),
         sid: None,
     };
-    Signer::new(stack.jwt_secret().as_bytes()).sign(&claims).map_err(|error| error.to_string())
+    Signer::from(stack.jwt_secret()).sign(&claims).map_err(|error| error.to_string())
 }
 
 impl Report {

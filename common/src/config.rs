@@ -59,6 +59,8 @@ pub struct Shared {
     pub allowed_origins: Origins,
     /// Whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether those proxies begin each connection with a PROXY header.
+    pub proxy_protocol: bool,
     /// How far back a client can resume.
     pub resume_window: Duration,
     /// Largest frame and message.
@@ -86,7 +88,6 @@ impl Shared {
             _ => Err("expected production or development"),
         })?;
         let listen = settings.get(listen, socket_address)?;
-        let read_file = |path: &str| std::fs::read(path).map_err(|error| format!("can't be read: {error}"));
         let frame_bytes_max = settings.get(&names::FRAME_BYTES_MAX, within(1_024..=16_777_216))?;
         Ok(Self {
             listen,
@@ -113,6 +114,11 @@ impl Shared {
                 None => Origins::SameHost,
             },
             trusted_proxies: settings.get(&names::TRUSTED_PROXIES, networks)?,
+            proxy_protocol: settings.get(&names::PROXY_PROTOCOL, |value| match value {
+                "off" => Ok(false),
+                "on" => Ok(true),
+                _ => Err("expected on or off"),
+            })?,
             resume_window: settings.get(&names::RESUME_WINDOW_SECONDS, seconds(1..=86_400))?,
             frame_bytes_max,
             body_bytes_max: settings.get(&names::BODY_BYTES_MAX, |value| {
@@ -253,6 +259,11 @@ pub fn within<T: FromStr + PartialOrd + fmt::Display>(
     }
 }
 
+/// What stands in a file.
+pub(crate) fn read_file(path: &str) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
+}
+
 /// Whole seconds within bounds.
 pub fn seconds(bounds: RangeInclusive<u64>) -> impl FnOnce(&str) -> Result<Duration, String> {
     move |value| within(bounds)(value).map(Duration::from_secs)
@@ -307,6 +318,9 @@ mod tests {
             ("HUBBUB_ALLOWED_ORIGINS", "*"),
             ("HUBBUB_ALLOWED_ORIGINS", "example.org"),
             ("HUBBUB_TRUSTED_PROXIES", "10.0.0.0/99"),
+            ("HUBBUB_PROXY_PROTOCOL", "v2"),
+            ("HUBBUB_JWT_KEY_ID", "a b"),
+            ("HUBBUB_JWT_SECRETS_OLD", "no-id"),
             ("HUBBUB_RESUME_WINDOW_SECONDS", "0"),
             ("HUBBUB_FRAME_BYTES_MAX", "64k"),
             ("HUBBUB_BODY_BYTES_MAX", "65537"),

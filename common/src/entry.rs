@@ -213,6 +213,12 @@ pub enum Notice<'a> {
         #[serde(borrow)]
         sessions: Vec<Cow<'a, str>>,
     },
+    /// A gateway has to send its clients away and take no new ones.
+    Drain {
+        /// Which run of it ([`crate::gateways::GatewayReport::run`]): the next one under this name is not meant.
+        #[serde(borrow)]
+        run: Cow<'a, str>,
+    },
 }
 
 impl Notice<'_> {

@@ -18,6 +18,16 @@ pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
 /// Sorted set: runs of gateways as `server id#random`, score = last heartbeat in Unix milliseconds.
 pub const GATEWAYS: &str = "gateways";
 
+/// String, JSON of [`crate::gateways::GatewayReport`], expiring: what one run of a gateway tells of itself.
+pub fn gateway(run: &str) -> String {
+    format!("gateway:{run}")
+}
+
+/// String `1`, expiring after the last ticket made from it: a login session, by its id, that was ended.
+pub fn ended_session(id: &str) -> String {
+    format!("ended:{id}")
+}
+
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod dedupe;
 pub mod entry;
+pub mod gateways;
 pub mod health;
 pub mod ids;
 pub mod keys;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod protocol;
+pub mod proxy_header;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod redis_url;

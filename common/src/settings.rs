@@ -74,6 +74,7 @@ settings! {
     JWT_PUBLIC_KEY_FILE = Setting::new("HUBBUB_JWT_PUBLIC_KEY_FILE", None, "PEM file with the Ed25519 public key of tickets signed elsewhere; a comma list of key-id:path for several");
     ALLOWED_ORIGINS = Setting::new("HUBBUB_ALLOWED_ORIGINS", None, "comma list of exact origins such as https://chat.example.org; * in development [default: same host only]");
     TRUSTED_PROXIES = Setting::new("HUBBUB_TRUSTED_PROXIES", Some("127.0.0.0/8,::1"), "comma list of networks whose X-Forwarded-* headers are believed");
+    PROXY_PROTOCOL = Setting::new("HUBBUB_PROXY_PROTOCOL", Some("off"), "on: connections from HUBBUB_TRUSTED_PROXIES begin with a PROXY header, version 1 or 2, that says who the client is");
     RESUME_WINDOW_SECONDS = Setting::new("HUBBUB_RESUME_WINDOW_SECONDS", Some("120"), "how far back a client can resume, seconds");
     FRAME_BYTES_MAX = Setting::new("HUBBUB_FRAME_BYTES_MAX", Some("65536"), "largest WebSocket frame and message, bytes");
     BODY_BYTES_MAX = Setting::new("HUBBUB_BODY_BYTES_MAX", Some("4096"), "largest body of a message, bytes");
@@ -92,16 +93,18 @@ settings! {
     CONNECTIONS_PER_USER_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_USER_MAX", Some("0"), "open WebSockets of one user on this gateway; one more closes the oldest; 0 = no limit");
     CONNECTIONS_PER_ADDRESS_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", Some("0"), "open WebSockets from one client address (IPv6: /64 network) on this gateway; one more is refused; 0 = no limit");
     HEARTBEAT_SECONDS = Setting::new("HUBBUB_HEARTBEAT_SECONDS", Some("30"), "silence after which a client is pinged, seconds");
-    GATEWAY_TIMEOUT_SECONDS = Setting::new("HUBBUB_GATEWAY_TIMEOUT_SECONDS", Some("15"), "silence after which a gateway counts as dead and its users as offline, seconds; the same on all gateways");
+    GATEWAY_TIMEOUT_SECONDS = Setting::new("HUBBUB_GATEWAY_TIMEOUT_SECONDS", Some("15"), "silence after which a gateway counts as dead and its users as offline, seconds; the same everywhere");
 
     DATABASE_URL = Setting::new("HUBBUB_DATABASE_URL", Some("postgresql:///hubbub"), "Postgres, through a pooler if you like").alias("DATABASE_URL").secret();
     DIRECT_DATABASE_URL = Setting::new("HUBBUB_DIRECT_DATABASE_URL", None, "Postgres, not through a pooler: migrations and batch writer [default: HUBBUB_DATABASE_URL]").alias("DIRECT_URL").secret();
     READ_DATABASE_URL = Setting::new("HUBBUB_READ_DATABASE_URL", None, "replica for history [default: none]").secret();
     DATABASE_CONNECTIONS_MAX = Setting::new("HUBBUB_DATABASE_CONNECTIONS_MAX", Some("16"), "connections to Postgres, at most");
+    AUTH_PER_MINUTE = Setting::new("HUBBUB_AUTH_PER_MINUTE", Some("300"), "logins and registrations per minute and client address over all instances; 0 = no limit");
+    WRITES_PER_MINUTE = Setting::new("HUBBUB_WRITES_PER_MINUTE", Some("1200"), "requests that change something, per minute and user over all instances; 0 = no limit");
 }
 
 /// The settings of both programs.
-const BOTH: [Setting; 20] = [
+const BOTH: [Setting; 21] = [
     SERVER_ID,
     ENV,
     SHARDS,
@@ -116,6 +119,7 @@ const BOTH: [Setting; 20] = [
     JWT_PUBLIC_KEY_FILE,
     ALLOWED_ORIGINS,
     TRUSTED_PROXIES,
+    PROXY_PROTOCOL,
     RESUME_WINDOW_SECONDS,
     FRAME_BYTES_MAX,
     BODY_BYTES_MAX,
@@ -154,6 +158,9 @@ pub fn control() -> Vec<Setting> {
         DIRECT_DATABASE_URL,
         READ_DATABASE_URL,
         DATABASE_CONNECTIONS_MAX,
+        AUTH_PER_MINUTE,
+        WRITES_PER_MINUTE,
+        GATEWAY_TIMEOUT_SECONDS,
     ];
     own.into_iter().chain(BOTH).collect()
 }

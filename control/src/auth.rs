@@ -1,4 +1,4 @@
-//! Accounts and login sessions.
+//! Registering, logging in and out, login sessions and tickets.
 
 use std::borrow::Cow;
 
@@ -12,15 +12,22 @@ use hubbub_common::token::{
 use redis::cmd;
 use serde::Serialize;
 
+use crate::accounts::{self, Draft};
 use crate::app::App;
 use crate::error::Error;
 use crate::membership;
-use crate::rate::{self, AUTH_PER_ADDRESS, LOGIN_PER_ACCOUNT};
+use crate::origin::Origin;
+use crate::rate::{self, LOGIN_PER_ACCOUNT};
 use crate::store::users::User;
 use crate::store::{audit, users};
 
 /// How long a ticket is good for.
 pub const TICKET_SECONDS: u64 = 60;
+/// How long an ended login session is remembered: no ticket of it is left then.
+const ENDED_SECONDS: u64 = 2 * TICKET_SECONDS;
+/// Characters of a name in the audit log that belongs to nobody, perhaps.
+const USERNAME_SHOWN_MAX: usize = 64;
+const BANNED: Error = Error::Forbidden("this account is banned");
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -33,35 +40,33 @@ pub struct Caller {
     pub rooms: Option<RoomsClaim>,
     /// The login session's token hash and id, where there is one.
     pub session: Option<(String, String)>,
+    /// What they showed instead of a session's token, where they did.
+    pub ticket: Option<Ticket>,
+    /// From where they ask.
+    pub origin: Origin,
 }
 
-/// From where and with what somebody logs in.
-#[derive(Debug, Clone, Default)]
-pub struct Origin {
-    /// The client's address.
-    pub address: String,
-    /// Its `User-Agent`.
-    pub user_agent: Option<String>,
+/// What is left of a ticket that was shown.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    /// The login session that it was made from.
+    pub sid: Option<String>,
+    /// Until when it is good, in Unix seconds.
+    pub exp: u64,
+}
+
+impl Caller {
+    /// The login session behind this, by its id.
+    fn sid(&self) -> Option<&String> {
+        let of_ticket = self.ticket.as_ref().and_then(|ticket| ticket.sid.as_ref());
+        self.session.as_ref().map(|(_, id)| id).or(of_ticket)
+    }
 }
 
 /// Makes an account and logs it in.
-pub async fn register(
-    app: &App,
-    username: &str,
-    password: String,
-    display_name: Option<String>,
-    origin: Origin,
-) -> Result<(User, String), Error> {
-    rate::take(&app.redis, AUTH_PER_ADDRESS, &origin.address).await?;
-    let username = username.to_lowercase();
-    let display_name = display_name.unwrap_or_else(|| username.clone());
-    check_account(&username, &password, display_name.trim())?;
-    let hash = app.passwords.hash(password).await?;
-    let database = app.database().await?;
-    let user = users::insert(&**database, &username, display_name.trim(), &hash).await?;
-    let user = user.ok_or(Error::Conflict("this user name is taken"))?;
-    audit::add(&**database, Some(user.id), "register", &username, &origin.address).await?;
-    drop(database);
+pub async fn register(app: &App, draft: Draft, origin: Origin) -> Result<(User, String), Error> {
+    rate::take(&app.redis, app.config.auth_per_address, &origin.address).await?;
+    let user = accounts::create(app, draft, &origin).await?;
     let token = log_in(app, &user, origin).await?;
     Ok((user, token))
 }
@@ -73,16 +78,29 @@ pub async fn login(
     password: String,
     origin: Origin,
 ) -> Result<(User, String), Error> {
-    rate::take(&app.redis, AUTH_PER_ADDRESS, &origin.address).await?;
+    rate::take(&app.redis, app.config.auth_per_address, &origin.address).await?;
     let username = username.to_lowercase();
     rate::take(&app.redis, LOGIN_PER_ACCOUNT, &username).await?;
     let database = app.database().await?;
-    let (user, hash) = users::with_password(&**database, &username).await?.unzip();
+    let found = users::with_password(&**database, &username).await?;
+    drop(database);
+    let (user, hash, banned) = match found {
+        Some(found) => (Some(found.user), Some(found.password_hash), found.is_banned),
+        None => (None, None, false),
+    };
     let fits = app.passwords.verify(password, hash).await?;
-    let action = if fits { "login" } else { "login failed" };
-    audit::add(&**database, user.as_ref().map(|user| user.id), action, &username, &origin.address).await?;
+    let action = match (fits, banned) {
+        (true, false) => "login",
+        (true, true) => "login while banned",
+        (false, _) => "login failed",
+    };
+    let database = app.database().await?;
+    let actor = user.as_ref().map(|user| user.id);
+    let shown: String = username.chars().take(USERNAME_SHOWN_MAX).collect();
+    audit::add(&**database, actor, action, &shown, &origin).await?;
     drop(database);
     match user {
+        Some(_) if fits && banned => Err(BANNED),
         Some(user) if fits => {
             let token = log_in(app, &user, origin).await?;
             Ok((user, token))
@@ -116,19 +134,36 @@ async fn log_in(app: &App, user: &User, origin: Origin) -> Result<String, Error>
     let mut set = cmd("SET");
     set.arg(keys::login_session(&hash)).arg(json).arg("EX").arg(LOGIN_SESSION_SECONDS);
     set.query_async::<()>(&mut redis).await?;
+    // A ban ends the sessions that it finds: this one may have come too late to be found.
+    let database = app.database().await?;
+    let standing = users::standing(&**database, user.id).await?;
+    drop(database);
+    if standing.is_none_or(|standing| standing.is_banned) {
+        end_sessions(app, user.id, &[(hash, session.id)]).await?;
+        return Err(BANNED);
+    }
     Ok(token)
 }
 
 /// Who stands behind a token.
-pub async fn authenticate(app: &App, token: &str) -> Result<Caller, Error> {
+pub async fn authenticate(app: &App, token: &str, origin: Origin) -> Result<Caller, Error> {
     if is_jwt(token) {
         let claims = app.verifier.verify(token, now_ms());
         let claims = claims.map_err(|_| Error::Unauthorized("the token is not valid or has expired"))?;
+        if let Some(sid) = &claims.sid {
+            let mut ended = cmd("EXISTS");
+            ended.arg(keys::ended_session(sid));
+            if ended.query_async::<bool>(&mut app.redis.clone()).await? {
+                return Err(Error::Unauthorized("the session of this ticket has ended: log in again"));
+            }
+        }
         return Ok(Caller {
             user: claims.sub,
             name: claims.name.unwrap_or_else(|| claims.sub.to_string()),
             rooms: claims.rooms,
             session: None,
+            ticket: Some(Ticket { sid: claims.sid, exp: claims.exp }),
+            origin,
         });
     }
     let hash = session_token_hash(token);
@@ -140,17 +175,18 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, Error> {
         .await?;
     let session: Option<LoginSession> = json.and_then(|json| serde_json::from_str(&json).ok());
     let session = session.ok_or(Error::Unauthorized("the session is not known: log in again"))?;
-    Ok(Caller { user: session.user, name: session.name, rooms: None, session: Some((hash, session.id)) })
+    let (user, name) = (session.user, session.name);
+    Ok(Caller { user, name, rooms: None, session: Some((hash, session.id)), ticket: None, origin })
 }
 
 /// Ends the caller's login session.
-pub async fn logout(app: &App, caller: &Caller, address: &str) -> Result<(), Error> {
+pub async fn logout(app: &App, caller: &Caller) -> Result<(), Error> {
     let Some((hash, id)) = &caller.session else {
         return Err(Error::Forbidden("a ticket can't be logged out: it ends by itself"));
     };
     end_sessions(app, caller.user, &[(hash.clone(), id.clone())]).await?;
     let database = app.database().await?;
-    audit::add(&**database, Some(caller.user), "logout", "", address).await
+    audit::add(&**database, Some(caller.user), "logout", "", &caller.origin).await
 }
 
 /// A login session as its user sees it.
@@ -183,27 +219,21 @@ pub async fn sessions(app: &App, caller: &Caller) -> Result<Vec<ListedSession>, 
 }
 
 /// Ends one of the caller's login sessions, and the connections that were made with it.
-pub async fn revoke(app: &App, caller: &Caller, id: &str, address: &str) -> Result<(), Error> {
+pub async fn revoke(app: &App, caller: &Caller, id: &str) -> Result<(), Error> {
     let sessions = sessions_of(app, caller.user).await?;
     let (hash, session) =
         sessions.into_iter().find(|(_, session)| session.id == id).ok_or(Error::NotFound("session"))?;
     end_sessions(app, caller.user, &[(hash, session.id)]).await?;
     let database = app.database().await?;
-    audit::add(&**database, Some(caller.user), "session revoked", id, address).await
+    audit::add(&**database, Some(caller.user), "session revoked", id, &caller.origin).await
 }
 
 /// Changes the caller's password, and ends their other login sessions.
-pub async fn change_password(
-    app: &App,
-    caller: &Caller,
-    old: String,
-    new: String,
-    address: &str,
-) -> Result<(), Error> {
+pub async fn change_password(app: &App, caller: &Caller, old: String, new: String) -> Result<(), Error> {
     if caller.session.is_none() {
         return Err(Error::Forbidden("with a ticket the password can't be changed: log in"));
     }
-    check_password(&new).map_err(|reason| Error::invalid("new", reason))?;
+    accounts::check_password(&new).map_err(|reason| Error::invalid("new", reason))?;
     rate::take(&app.redis, LOGIN_PER_ACCOUNT, &caller.user.to_string()).await?;
     let database = app.database().await?;
     let hash = users::password_hash(&**database, caller.user).await?;
@@ -214,7 +244,7 @@ pub async fn change_password(
     let hash = app.passwords.hash(new).await?;
     let database = app.database().await?;
     users::set_password_hash(&**database, caller.user, &hash).await?;
-    audit::add(&**database, Some(caller.user), "password changed", "", address).await?;
+    audit::add(&**database, Some(caller.user), "password changed", "", &caller.origin).await?;
     drop(database);
     let own = caller.session.as_ref().map(|(hash, _)| hash);
     let others = sessions_of(app, caller.user).await?.into_iter();
@@ -246,12 +276,35 @@ async fn end_sessions(app: &App, user: UserId, sessions: &[(String, String)]) ->
         return Ok(());
     }
     let mut redis = app.redis.clone();
-    for (hash, _) in sessions {
+    for (hash, id) in sessions {
+        // First, so that no ticket is made from a session that looks alive.
+        let mut end = cmd("SET");
+        end.arg(keys::ended_session(id)).arg(1).arg("EX").arg(ENDED_SECONDS);
+        end.query_async::<()>(&mut redis).await?;
         cmd("DEL").arg(keys::login_session(hash)).query_async::<()>(&mut redis).await?;
         cmd("ZREM").arg(keys::login_sessions_of(user)).arg(hash).query_async::<()>(&mut redis).await?;
     }
     let ids = sessions.iter().map(|(_, id)| Cow::Borrowed(id.as_str())).collect();
     app.publisher.notify(&app.redis, &Notice::SessionsEnded { user, sessions: ids }).await
+}
+
+/// Ends every login session of a user.
+pub(crate) async fn end_all_sessions(app: &App, user: UserId) -> Result<(), Error> {
+    let sessions = sessions_of(app, user).await?.into_iter();
+    let sessions: Vec<_> = sessions.map(|(hash, session)| (hash, session.id)).collect();
+    end_sessions(app, user, &sessions).await
+}
+
+/// Gives the login sessions of a user their new name, which stands with what they write.
+pub(crate) async fn rename_sessions(app: &App, user: UserId, name: &str) -> Result<(), Error> {
+    for (hash, session) in sessions_of(app, user).await? {
+        let session = LoginSession { name: name.to_owned(), ..session };
+        let json = serde_json::to_string(&session).map_err(|error| Error::Internal(error.to_string()))?;
+        let mut set = cmd("SET");
+        set.arg(keys::login_session(&hash)).arg(json).arg("XX").arg("KEEPTTL");
+        set.query_async::<()>(&mut app.redis.clone()).await?;
+    }
+    Ok(())
 }
 
 /// The caller's own account.
@@ -260,62 +313,19 @@ pub async fn me(app: &App, caller: &Caller) -> Result<User, Error> {
     users::by_id(&**database, caller.user).await?.ok_or(Error::NotFound("user"))
 }
 
-/// A short-lived proof for connecting to a gateway.
-pub fn ticket(app: &App, caller: &Caller) -> Result<String, Error> {
+/// A short-lived proof for connecting to a gateway, and for how many seconds it is good. One that is made from another
+/// lives no longer than that.
+pub fn ticket(app: &App, caller: &Caller) -> Result<(String, u64), Error> {
+    let now_s = now_ms() / 1_000;
+    let exp = now_s + TICKET_SECONDS;
+    let exp = caller.ticket.as_ref().map_or(exp, |ticket| exp.min(ticket.exp));
     let claims = Claims {
         sub: caller.user,
-        exp: now_ms() / 1_000 + TICKET_SECONDS,
+        exp,
         name: Some(caller.name.clone()),
         rooms: caller.rooms.clone(),
-        sid: caller.session.as_ref().map(|(_, id)| id.clone()),
+        sid: caller.sid().cloned(),
     };
-    app.signer.sign(&claims).map_err(|error| Error::Internal(error.to_string()))
-}
-
-fn check_password(password: &str) -> Result<(), &'static str> {
-    if (8..=256).contains(&password.chars().count()) { Ok(()) } else { Err("expected 8 to 256 characters") }
-}
-
-fn check_account(username: &str, password: &str, display_name: &str) -> Result<(), Error> {
-    let mut errors = std::collections::BTreeMap::new();
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.-".contains(&byte);
-    if !(3..=32).contains(&username.len()) || !username.bytes().all(allowed) {
-        errors.insert("username", "expected 3 to 32 of a-z 0-9 _ . -".to_owned());
-    }
-    if let Err(reason) = check_password(password) {
-        errors.insert("password", reason.to_owned());
-    }
-    if display_name.is_empty()
-        || display_name.chars().count() > 64
-        || display_name.chars().any(char::is_control)
-    {
-        errors.insert("display_name", "expected 1 to 64 printable characters".to_owned());
-    }
-    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_field_has_its_rule() {
-        let check = |username: &str, password: &str, name: &str, field: Option<&str>| {
-            let found = match check_account(username, password, name) {
-                Ok(()) => None,
-                Err(Error::Invalid(errors)) => errors.keys().next().copied(),
-                Err(other) => panic!("{other:?}"),
-            };
-            assert_eq!(found, field, "{username} {password} {name}");
-        };
-        check("a.b-c_1", "12345678", "Ada L.", None);
-        check("ab", "12345678", "Ada", Some("username"));
-        check("a b c", "12345678", "Ada", Some("username"));
-        check(&"a".repeat(33), "12345678", "Ada", Some("username"));
-        check("ada", "1234567", "Ada", Some("password"));
-        check("ada", &"é".repeat(256), "Ada", None);
-        check("ada", &"é".repeat(257), "Ada", Some("password"));
-        check("ada", "12345678", "", Some("display_name"));
-        check("ada", "12345678", "a\nb", Some("display_name"));
-    }
+    let ticket = app.signer.sign(&claims).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok((ticket, exp.saturating_sub(now_s)))
 }

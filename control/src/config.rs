@@ -1,11 +1,15 @@
 //! The control plane's settings, checked, and its command line.
 
-use clap::{Arg, Command};
-use hubbub_common::config::{Shared, within};
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, Command};
+use hubbub_common::config::{Shared, seconds, within};
 use hubbub_common::settings::{self as names, SettingError, Settings};
 use hubbub_common::token::SecretKey;
 use tokio_postgres::Config as PgConfig;
 use tokio_postgres::config::Host;
+
+use crate::rate::Limit;
 
 /// Where Postgres listens on Debian when a URL names no host.
 const SOCKET_FOLDER: &str = "/var/run/postgresql";
@@ -23,6 +27,12 @@ pub struct Config {
     pub read_database: Option<PgConfig>,
     /// Connections to each.
     pub database_connections_max: usize,
+    /// Logins and registrations from one address.
+    pub auth_per_address: Limit,
+    /// Whatever one user changes.
+    pub writes_per_user: Limit,
+    /// Silence after which a gateway counts as dead.
+    pub gateway_timeout: Duration,
 }
 
 /// The command line.
@@ -52,7 +62,37 @@ pub fn command() -> Command {
                         .help("how long it is good for"),
                 ),
         )
+        .subcommand(users())
         .args(names::args(&names::control()))
+}
+
+fn users() -> Command {
+    let name = || Arg::new("username").required(true).value_name("USERNAME");
+    Command::new("user")
+        .about("Makes and changes accounts")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("create")
+                .about("Makes an account; the password comes from a prompt, or as a line on standard input")
+                .arg(name())
+                .arg(Arg::new("display-name").long("display-name").value_name("NAME").help("name to show"))
+                .arg(
+                    Arg::new("operator")
+                        .long("operator")
+                        .action(ArgAction::SetTrue)
+                        .help("lets them administer the whole system"),
+                ),
+        )
+        .subcommand(
+            Command::new("set-password")
+                .about("Sets a password, as for create, and ends the account's login sessions")
+                .arg(name()),
+        )
+        .subcommand(
+            Command::new("make-operator").about("Lets somebody administer the whole system").arg(name()),
+        )
+        .subcommand(Command::new("remove-operator").about("Takes that right away").arg(name()))
+        .subcommand(Command::new("list").about("Lists accounts: id, name, display name, what is special"))
 }
 
 impl Config {
@@ -66,6 +106,15 @@ impl Config {
                 .unwrap_or_else(|| database.clone()),
             read_database: settings.optional(&names::READ_DATABASE_URL, self::database)?,
             database_connections_max: settings.get(&names::DATABASE_CONNECTIONS_MAX, within(1..=1_000))?,
+            auth_per_address: Limit {
+                name: "auth-address",
+                per_minute: settings.get(&names::AUTH_PER_MINUTE, within(0..=60_000))?,
+            },
+            writes_per_user: Limit {
+                name: "write-user",
+                per_minute: settings.get(&names::WRITES_PER_MINUTE, within(0..=60_000))?,
+            },
+            gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
             database,
             shared,
         })
@@ -91,7 +140,7 @@ fn database(url: &str) -> Result<PgConfig, String> {
         config.host_path(SOCKET_FOLDER);
     }
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(std::time::Duration::from_secs(5));
+        config.connect_timeout(Duration::from_secs(5));
     }
     Ok(config)
 }
@@ -124,6 +173,8 @@ mod tests {
             ("HUBBUB_DIRECT_DATABASE_URL", "x"),
             ("HUBBUB_READ_DATABASE_URL", "postgresql://h:port/x"),
             ("HUBBUB_DATABASE_CONNECTIONS_MAX", "0"),
+            ("HUBBUB_AUTH_PER_MINUTE", "-1"),
+            ("HUBBUB_WRITES_PER_MINUTE", "60001"),
         ];
         for (name, value) in bad {
             assert_eq!(check(&[(name, value)]).unwrap_err().name, name, "{value}");

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::rate::Limit;
+
 /// See the module's text.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -28,6 +30,8 @@ pub enum Error {
     /// Slow down.
     #[error("too many requests")]
     RateLimited {
+        /// The limit that was passed.
+        limit: Limit,
         /// When to try again.
         retry_after_s: u64,
     },

@@ -3,6 +3,10 @@
 //!
 //! `http` translates, the modules beside it hold the rules and know no HTTP, `store` holds the SQL.
 
+// The future that starts everything holds futures a good hundred deep.
+#![recursion_limit = "256"]
+
+pub mod accounts;
 pub mod answers;
 pub mod app;
 pub mod auth;
@@ -12,14 +16,18 @@ pub mod http;
 pub mod membership;
 pub mod messages;
 pub mod migrate;
+pub mod operators;
+pub mod origin;
 pub mod password;
 pub mod persister;
+pub mod presence;
 pub mod publish;
 pub mod rate;
 pub mod rooms;
 pub mod serve;
 pub mod store;
 pub mod token;
+pub mod user;
 
 use hubbub_common::redis::start::Refusal;
 use hubbub_common::settings::SettingError;

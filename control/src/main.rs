@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use hubbub_common::settings::{EXIT_BAD_SETTING, Settings, control};
 use hubbub_control::config::{self, Config};
-use hubbub_control::{Failed, migrate, serve, token};
+use hubbub_control::{Failed, migrate, serve, token, user};
 use mimalloc::MiMalloc;
 
 #[global_allocator]
@@ -31,6 +31,7 @@ fn run(matches: &ArgMatches) -> Result<(), Failed> {
     match command {
         "migrate" => bring_up_to_date(&config),
         "token" => token::print(&config, flags),
+        "user" => user::run(config, flags),
         _ => serve::serve(config),
     }
 }

@@ -8,15 +8,15 @@ use redis::Script;
 
 use crate::error::Error;
 
-/// A limit: so many a minute, all of them at once if need be.
-#[derive(Debug, Clone, Copy)]
+/// A limit: so many a minute, all of them at once if need be; 0 = no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    name: &'static str,
-    per_minute: u64,
+    /// Of what.
+    pub name: &'static str,
+    /// How many.
+    pub per_minute: u64,
 }
 
-/// Logins and registrations from one address.
-pub const AUTH_PER_ADDRESS: Limit = Limit { name: "auth-address", per_minute: 300 };
 /// Logins to one account.
 pub const LOGIN_PER_ACCOUNT: Limit = Limit { name: "login-account", per_minute: 20 };
 /// Messages sent over REST by one user.
@@ -38,6 +38,9 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
 
 /// Lets a request pass, or says when it may come again.
 pub async fn take(redis: &Commands, limit: Limit, subject: &str) -> Result<(), Error> {
+    if limit.per_minute == 0 {
+        return Ok(());
+    }
     let interval_us = 60_000_000 / limit.per_minute;
     let burst_us = interval_us * (limit.per_minute - 1);
     let wait_ms: u64 = TAKE
@@ -46,5 +49,8 @@ pub async fn take(redis: &Commands, limit: Limit, subject: &str) -> Result<(), E
         .arg(burst_us)
         .invoke_async(&mut redis.clone())
         .await?;
-    if wait_ms == 0 { Ok(()) } else { Err(Error::RateLimited { retry_after_s: wait_ms.div_ceil(1_000) }) }
+    if wait_ms == 0 {
+        return Ok(());
+    }
+    Err(Error::RateLimited { limit, retry_after_s: wait_ms.div_ceil(1_000) })
 }

@@ -109,7 +109,7 @@ pub async fn set_member(
     }
     rooms::set_role(&*transaction, room, user, role).await?;
     let detail = format!("room {room}, user {user}: {}", role.as_str());
-    audit::add(&*transaction, Some(caller.user), "role", &detail, "").await?;
+    audit::add(&*transaction, Some(caller.user), "role", &detail, &caller.origin).await?;
     transaction.commit().await?;
     drop(database);
     membership::refresh(app, user).await?;
@@ -143,7 +143,14 @@ pub async fn remove_member(app: &App, caller: &Caller, room: RoomId, user: UserI
     }
     rooms::remove_role(&*transaction, room, user).await?;
     let action = if before == Role::Banned { "ban lifted" } else { "kicked" };
-    audit::add(&*transaction, Some(caller.user), action, &format!("room {room}, user {user}"), "").await?;
+    audit::add(
+        &*transaction,
+        Some(caller.user),
+        action,
+        &format!("room {room}, user {user}"),
+        &caller.origin,
+    )
+    .await?;
     transaction.commit().await?;
     drop(database);
     membership::refresh(app, user).await?;
@@ -184,7 +191,8 @@ pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Erro
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
     let members = rooms::delete(&*transaction, room).await?;
-    audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), "").await?;
+    audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), &caller.origin)
+        .await?;
     transaction.commit().await?;
     drop(database);
     for member in members {

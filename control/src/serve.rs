@@ -22,15 +22,13 @@ use crate::{Failed, answers, http, membership, migrate, persister, store};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
-/// How long requests under way get to finish.
-const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often the recorder tidies its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency histograms, seconds.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 16] = [
+const PROBES: [&[&str]; 20] = [
     &["EVAL", "return 0", "1", "bus:{0}"],
     &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
     &["EVAL", "return 0", "1", "rate:x:y"],
@@ -44,6 +42,10 @@ const PROBES: [&[&str]; 16] = [
     &["DEL", "roles:0"],
     &["GETEX", "session:none"],
     &["ZADD", "sessions:0", "no-score", "x"],
+    &["EXISTS", "ended:none"],
+    &["SET", "ended:none", "", "EX", "no-number"],
+    &["ZRANGEBYSCORE", "gateways", "1", "0"],
+    &["GET", "gateway:none"],
     &["EXISTS", "membership:loaded"],
     &["GET", "persister:lag"],
     &["WAIT", "0", "1"],
@@ -51,11 +53,16 @@ const PROBES: [&[&str]; 16] = [
 
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> Result<(), Failed> {
-    let signer = Signer::new(config.jwt_secret()?);
     log::init(config.shared.log.clone(), config.shared.log_format);
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
+    with_app(config, listen_and_serve)
+}
+
+/// Reaches every server that is needed, checks that they fit, then does something with them.
+pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed>) -> Result<(), Failed> {
+    let signer = Signer::new(config.jwt_secret()?);
     let verifier = Verifier::new(&config.shared.keys);
     let verifier = verifier.map_err(|error| SettingError {
         name: hubbub_common::settings::JWT_PUBLIC_KEY_FILE.name,
@@ -72,14 +79,14 @@ pub fn serve(config: Config) -> Result<(), Failed> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Other(format!("the runtime: {error}")))?;
-    runtime.block_on(async move {
+    let app = runtime.block_on(async move {
         let shared = &config.shared;
         let redis = start(&shared.redis, shared.shards, shared.wait, &PROBES).await?;
         let metrics = install_metrics().map_err(Failed::Other)?;
         let pool = |of| store::pool(of, config.database_connections_max).map_err(Failed::Other);
         let window_ms = u64::try_from(config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
         let passwords_at_once = std::thread::available_parallelism().map_or(2, usize::from);
-        let app = App::new(Parts {
+        Ok::<_, Failed>(App::new(Parts {
             pool: pool(&config.database)?,
             read_pool: config.read_database.as_ref().map(pool).transpose()?,
             signer,
@@ -91,9 +98,9 @@ pub fn serve(config: Config) -> Result<(), Failed> {
             persister: PersisterStatus::default(),
             clock: Monotonic::start(),
             config,
-        });
-        listen_and_serve(app).await
-    })
+        }))
+    })?;
+    runtime.block_on(then(app))
 }
 
 async fn listen_and_serve(app: App) -> Result<(), Failed> {
@@ -130,21 +137,14 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         signal(SignalKind::terminate()).map_err(|error| Failed::Other(format!("signals: {error}")))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|error| Failed::Other(format!("signals: {error}")))?;
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let routes = http::public(app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(public, routes).with_graceful_shutdown(async {
-        let _ = stopped.await;
-    });
-    let server = tokio::spawn(server.into_future());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping");
-    let _ = stop.send(());
-    if tokio::time::timeout(STOP_MAX, server).await.is_err() {
-        tracing::warn!("some requests were cut off");
-    }
+    let stopped = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    http::server::serve(public, http::public(app.clone()), &app.config.shared, stopped).await;
     Ok(())
 }
 

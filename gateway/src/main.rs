@@ -92,7 +92,7 @@ fn run(config: Config) -> Result<(), Failed> {
     })?);
     let cores = config.cpus.len();
     let status = Status::new(&shared.server_id, config.driver.as_str(), config.redis_bus, cores);
-    let status = Arc::new(status);
+    let status = Arc::new(status.at(shared.listen));
     check_free(&config)?;
     let links = Links::new(cores).map_err(|error| format!("eventfd: {error}"))?;
     let bus_config = BusConfig {

@@ -4,15 +4,19 @@
 //! path of a message.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hubbub_common::clock::{Monotonic, now_ms};
+use hubbub_common::gateways::GatewayReport;
 use hubbub_common::health::{Health, Status as Word};
 
 /// See the module's text.
 #[derive(Debug)]
 pub struct Status {
     server_id: String,
+    /// Of the public listener.
+    address: String,
     driver: &'static str,
     /// Whether the bus is Redis.
     redis: bool,
@@ -27,12 +31,33 @@ impl Status {
     pub fn new(server_id: &str, driver: &'static str, redis: bool, cores: usize) -> Self {
         Self {
             server_id: server_id.to_owned(),
+            address: String::new(),
             driver,
             redis,
             started: Monotonic::start(),
             bus_up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             connections: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// The same, with the address of its public listener.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { address: address.to_string(), ..self }
+    }
+
+    /// What operators see.
+    pub fn report(&self, run: &str) -> GatewayReport {
+        GatewayReport {
+            server_id: self.server_id.clone(),
+            run: run.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            address: self.address.clone(),
+            connections: self.connections(),
+            draining: self.is_draining(),
+            uptime: self.started.elapsed().as_secs(),
+            seen_at: now_ms(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 39] = [
+const BAD: [(&str, &str); 42] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -23,6 +23,9 @@ const BAD: [(&str, &str); 39] = [
     ("HUBBUB_JWT_PUBLIC_KEY_FILE", "/nowhere/at.all"),
     ("HUBBUB_ALLOWED_ORIGINS", "*"),
     ("HUBBUB_TRUSTED_PROXIES", "10.0.0.0/99"),
+    ("HUBBUB_PROXY_PROTOCOL", "v2"),
+    ("HUBBUB_AUTH_PER_MINUTE", "-1"),
+    ("HUBBUB_WRITES_PER_MINUTE", "all"),
     ("HUBBUB_RESUME_WINDOW_SECONDS", "0"),
     ("HUBBUB_FRAME_BYTES_MAX", "64k"),
     ("HUBBUB_BODY_BYTES_MAX", "0"),

@@ -3,7 +3,7 @@
 //! To change a secret without sending anybody away: give the new one an id and set it everywhere beside the old one
 //! (`HUBBUB_JWT_SECRETS_OLD`), and take the old one away once no ticket of it can still be good.
 
-use crate::config::{Secret, split_list};
+use crate::config::{Secret, read_file, split_list};
 use crate::settings::{JWT_KEY_ID, JWT_PUBLIC_KEY_FILE, JWT_SECRET, JWT_SECRETS_OLD, SettingError, Settings};
 
 /// Bytes of an HS256 secret outside development, at least (RFC 7518 section 3.2).
@@ -117,7 +117,7 @@ fn public_key(item: &str) -> Result<PublicKey, String> {
         Some((id, path)) if !id.contains('/') => (Some(key_id(id)?), path),
         _ => (None, item),
     };
-    let pem = std::fs::read(path).map_err(|error| format!("{path} can't be read: {error}"))?;
+    let pem = read_file(path).map_err(|error| format!("{path} {error}"))?;
     Ok(PublicKey { id, pem })
 }
 

@@ -11,8 +11,9 @@ use serde_json::json;
 
 use super::extract::{From, Json, LoggedIn, Path};
 use super::problem::Problem;
+use crate::accounts::Draft;
 use crate::app::App;
-use crate::auth::{self, TICKET_SECONDS};
+use crate::auth;
 use crate::error::Error;
 use crate::store::users::User;
 
@@ -28,8 +29,8 @@ pub(super) async fn register(
     From(origin): From,
     Json(body): Json<Register>,
 ) -> Result<Response, Problem> {
-    let (user, token) =
-        auth::register(&app, &body.username, body.password, body.display_name, origin).await?;
+    let draft = Draft { username: body.username, password: body.password, display_name: body.display_name };
+    let (user, token) = auth::register(&app, draft, origin).await?;
     logged_in(&app, StatusCode::CREATED, &user, &token)
 }
 
@@ -60,12 +61,8 @@ fn cookie(app: &App, token: &str, seconds: u64) -> Result<HeaderValue, Problem> 
     HeaderValue::try_from(text).map_err(|error| Problem(Error::Internal(error.to_string())))
 }
 
-pub(super) async fn logout(
-    State(app): State<App>,
-    From(origin): From,
-    LoggedIn(caller): LoggedIn,
-) -> Result<Response, Problem> {
-    auth::logout(&app, &caller, &origin.address).await?;
+pub(super) async fn logout(State(app): State<App>, LoggedIn(caller): LoggedIn) -> Result<Response, Problem> {
+    auth::logout(&app, &caller).await?;
     let mut headers = HeaderMap::new();
     headers.insert(SET_COOKIE, cookie(&app, "", 0)?);
     Ok((StatusCode::NO_CONTENT, headers).into_response())
@@ -81,11 +78,10 @@ pub(super) async fn sessions(
 
 pub(super) async fn revoke(
     State(app): State<App>,
-    From(origin): From,
     LoggedIn(caller): LoggedIn,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    auth::revoke(&app, &caller, &id, &origin.address).await?;
+    auth::revoke(&app, &caller, &id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -97,11 +93,10 @@ pub(super) struct Password {
 
 pub(super) async fn password(
     State(app): State<App>,
-    From(origin): From,
     LoggedIn(caller): LoggedIn,
     Json(body): Json<Password>,
 ) -> Result<StatusCode, Problem> {
-    auth::change_password(&app, &caller, body.old, body.new, &origin.address).await?;
+    auth::change_password(&app, &caller, body.old, body.new).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -116,6 +111,6 @@ pub(super) async fn ticket(
     State(app): State<App>,
     LoggedIn(caller): LoggedIn,
 ) -> Result<axum::Json<serde_json::Value>, Problem> {
-    let ticket = auth::ticket(&app, &caller)?;
-    Ok(axum::Json(json!({ "ticket": ticket, "expires_in": TICKET_SECONDS })))
+    let (ticket, expires_in) = auth::ticket(&app, &caller)?;
+    Ok(axum::Json(json!({ "ticket": ticket, "expires_in": expires_in })))
 }

@@ -12,17 +12,20 @@ use hubbub_common::token;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::observe;
 use super::problem::{self, Problem};
 use crate::app::App;
-use crate::auth::{self, Caller, Origin};
+use crate::auth::{self, Caller};
 use crate::error::Error;
+use crate::origin::Origin;
+use crate::rate;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Items on a page of a list, at most and unless asked otherwise.
 const LIMIT_MAX: i64 = 200;
 const LIMIT: i64 = 50;
 
-/// Somebody logged in. A cookie that changes state needs an allowed `Origin`.
+/// Somebody logged in. A cookie that changes state needs an allowed `Origin`, and everybody may change only so much.
 pub(super) struct LoggedIn(pub(super) Caller);
 
 impl FromRequestParts<App> for LoggedIn {
@@ -30,18 +33,22 @@ impl FromRequestParts<App> for LoggedIn {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let headers = &parts.headers;
+        let changes_something = !matches!(parts.method, Method::GET | Method::HEAD);
         let token = if let Some(token) = texts(headers, AUTHORIZATION).find_map(token::bearer) {
             token
         } else if let Some(token) = token::session_cookie(texts(headers, COOKIE)) {
-            if !matches!(parts.method, Method::GET | Method::HEAD) && !has_allowed_origin(&parts.headers, app)
-            {
+            if changes_something && !has_allowed_origin(&parts.headers, app) {
                 return Err(Problem(Error::Forbidden("with a cookie, an allowed Origin is needed")));
             }
             token
         } else {
             return Err(Problem(Error::Unauthorized("not logged in")));
         };
-        Ok(Self(auth::authenticate(app, token).await?))
+        let caller = auth::authenticate(app, token, origin(parts, app)).await?;
+        if changes_something {
+            rate::take(&app.redis, app.config.writes_per_user, &caller.user.to_string()).await?;
+        }
+        Ok(Self(caller))
     }
 }
 
@@ -64,9 +71,15 @@ impl FromRequestParts<App> for From {
         if parts.headers.contains_key(ORIGIN) && !has_allowed_origin(&parts.headers, app) {
             return Err(Problem(Error::Forbidden("this Origin is not allowed")));
         }
-        let user_agent =
-            parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Self(Origin { address: client_address(parts, app), user_agent }))
+        Ok(Self(origin(parts, app)))
+    }
+}
+
+fn origin(parts: &Parts, app: &App) -> Origin {
+    Origin {
+        address: client_address(parts, app),
+        user_agent: texts(&parts.headers, USER_AGENT).next().map(str::to_owned),
+        request: observe::request_id().unwrap_or_default(),
     }
 }
 

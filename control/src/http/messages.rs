@@ -7,7 +7,7 @@ use hubbub_common::protocol::MessageKind;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::extract::{Json, LoggedIn, Path, Query, limit};
+use super::extract::{Json, LoggedIn, Path, Query, limit, list};
 use super::problem::Problem;
 use crate::app::App;
 use crate::messages::{self, Draft};
@@ -42,6 +42,24 @@ pub(super) async fn history(
     };
     let next = edge.filter(|_| full).map(|message| message.id);
     Ok(axum::Json(json!({ "items": items, "next": next })))
+}
+
+#[derive(Deserialize)]
+pub(super) struct SearchQuery {
+    q: String,
+    limit: Option<i64>,
+    cursor: Option<MessageId>,
+}
+
+pub(super) async fn search(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path(room): Path<RoomId>,
+    Query(query): Query<SearchQuery>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let limit = limit(query.limit)?;
+    let found = messages::search(&app, &caller, room, &query.q, query.cursor, limit).await?;
+    Ok(list(&found, limit, |message| message.id.to_string()))
 }
 
 #[derive(Deserialize)]

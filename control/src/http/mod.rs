@@ -1,12 +1,15 @@
 //! HTTP: handlers translate between requests and rules, and do nothing else.
 
+mod admin;
 mod auth;
+mod cors;
 mod extract;
 mod health;
 mod messages;
 mod observe;
 mod problem;
 mod rooms;
+pub mod server;
 mod users;
 mod web;
 
@@ -40,6 +43,7 @@ pub fn public(app: App) -> Router {
         .route("/auth/ticket", post(auth::ticket))
         .route("/users", get(users::search))
         .route("/users/{id}", get(users::get))
+        .route("/users/me", patch(users::update_own))
         .route("/rooms", get(rooms::mine).post(rooms::create))
         .route("/rooms/public", get(rooms::public))
         .route("/rooms/{id}", get(rooms::get).patch(rooms::update).delete(rooms::delete))
@@ -49,8 +53,14 @@ pub fn public(app: App) -> Router {
         .route("/rooms/{id}/members/{user}", put(rooms::set_member).delete(rooms::remove_member))
         .route("/rooms/{id}/messages", get(messages::history).post(messages::send))
         .route("/rooms/{id}/messages/{msg}", patch(messages::edit).delete(messages::delete))
+        .route("/rooms/{id}/search", get(messages::search))
         .route("/rooms/{id}/read", put(messages::read))
+        .route("/rooms/{id}/presence", get(rooms::presence))
         .route("/dms", post(rooms::direct))
+        .route("/admin/gateways", get(admin::gateways))
+        .route("/admin/gateways/{server_id}/drain", post(admin::drain))
+        .route("/admin/users/{id}/ban", post(admin::ban).delete(admin::lift_ban))
+        .route("/admin/audit", get(admin::audit))
         .fallback(async || Problem(Error::NotFound("path")));
     Router::new()
         .nest("/api/v1", api)
@@ -60,6 +70,7 @@ pub fn public(app: App) -> Router {
         .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(observe::time_limit))
+        .layer(cors::layer(&app.config.shared.allowed_origins))
         .layer(from_fn(observe::security_headers))
         .layer(from_fn_with_state(app.clone(), observe::request))
         .with_state(app)

@@ -1,32 +1,61 @@
 //! What happens around every request: an id, a log line, metrics, a time limit, security headers.
 
-use axum::extract::{MatchedPath, Request, State};
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use hubbub_common::metrics as names;
+use tracing::Instrument as _;
 
 use super::{REQUEST_MAX, problem};
 use crate::app::App;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+/// Characters of a request's id that a proxy made.
+const REQUEST_ID_MAX: usize = 64;
 /// The page loads nothing but its own files, talks to its own host, and is framed by nobody.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
                       connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; \
                       form-action 'self'; frame-ancestors 'none'";
 
+tokio::task_local! {
+    static ID: String;
+}
+
+/// The id of the request that is being answered.
+pub(super) fn request_id() -> Option<String> {
+    ID.try_with(Clone::clone).ok()
+}
+
+/// The id that a proxy of ours gave a request, or a new one.
+fn name(request: &Request, is_proxied: bool) -> String {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let fits = |id: &&str| (1..=REQUEST_ID_MAX).contains(&id.len()) && id.bytes().all(allowed);
+    let given = request.headers().get(REQUEST_ID).filter(|_| is_proxied);
+    let given = given.and_then(|id| id.to_str().ok()).filter(fits);
+    given.map_or_else(|| format!("{:016x}", hubbub_common::entry::new_origin()), str::to_owned)
+}
+
 /// Names, times and counts a request.
 pub(super) async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
-    let id = format!("{:016x}", hubbub_common::entry::new_origin());
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let is_proxied = peer.is_some_and(|ConnectInfo(peer)| app.config.shared.trusts(peer.ip()));
+    let id = name(&request, is_proxied);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("file", MatchedPath::as_str).to_owned();
-    let is_tls = request.headers().get("x-forwarded-proto").is_some_and(|proto| proto == "https");
+    let is_tls = is_proxied && request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let began = app.clock.elapsed();
-    let mut response = next.run(request).await;
+    let span = tracing::info_span!("request", id);
+    let mut response = ID.scope(id.clone(), next.run(request)).instrument(span).await;
     let took = app.clock.elapsed().saturating_sub(began);
     let status = response.status().as_u16();
     tracing::debug!(%method, route, status, request = id, ms = took.as_millis(), "request");
@@ -38,7 +67,7 @@ pub(super) async fn request(State(app): State<App>, request: Request, next: Next
         response.headers_mut().insert(REQUEST_ID, id);
     }
     if is_tls {
-        let a_year = HeaderValue::from_static("max-age=31536000");
+        let a_year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, a_year);
     }
     response
@@ -58,5 +87,9 @@ pub(super) async fn security_headers(request: Request, next: Next) -> Response {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(PERMISSIONS_POLICY, HeaderValue::from_static("camera=(), geolocation=(), microphone=()"));
+    // What the API answers is for who asked; files say for themselves how long they keep.
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -2,11 +2,16 @@
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::observe;
 use crate::error::Error;
+use crate::rate::Limit;
+
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
 /// An error on its way out.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ impl IntoResponse for Problem {
             Error::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         let retry_after_s = match &self.0 {
-            Error::RateLimited { retry_after_s } => Some(*retry_after_s),
+            Error::RateLimited { retry_after_s, .. } => Some(*retry_after_s),
             Error::Unavailable(_) => Some(1),
             _ => None,
         };
@@ -52,7 +57,24 @@ impl IntoResponse for Problem {
         if let Some(retry_after_s) = retry_after_s {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(retry_after_s));
         }
+        if let Error::RateLimited { limit, retry_after_s } = &self.0 {
+            add_limit(response.headers_mut(), *limit, *retry_after_s);
+        }
         response
+    }
+}
+
+/// Which limit was passed, as in draft-ietf-httpapi-ratelimit-headers-10: the policy, and what is left of it.
+fn add_limit(headers: &mut HeaderMap, limit: Limit, retry_after_s: u64) {
+    let (name, quota) = (limit.name, limit.per_minute);
+    let fields = [
+        (RATE_LIMIT_POLICY, format!("\"{name}\";q={quota};w=60")),
+        (RATE_LIMIT, format!("\"{name}\";r=0;t={retry_after_s}")),
+    ];
+    for (field, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(field, value);
+        }
     }
 }
 
@@ -68,6 +90,7 @@ fn body(status: StatusCode, code: &str, detail: &str) -> Value {
         "status": status.as_u16(),
         "code": code,
         "detail": detail,
+        "request_id": observe::request_id(),
     })
 }
 

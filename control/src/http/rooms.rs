@@ -5,12 +5,13 @@ use axum::http::StatusCode;
 use hubbub_common::ids::{RoomId, UserId};
 use hubbub_common::protocol::Role;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::extract::{Json, ListQuery, LoggedIn, Path, Query, list};
 use super::problem::Problem;
 use crate::app::App;
-use crate::rooms;
 use crate::store::rooms::{self as store, Kind, Room};
+use crate::{presence, rooms};
 
 #[derive(Deserialize)]
 pub(super) struct Create {
@@ -86,6 +87,15 @@ pub(super) async fn members(
     let (limit, after) = (query.limit()?, query.after_id()?);
     let members = rooms::members(&app, &caller, id, after, limit).await?;
     Ok(list(&members, limit, |member| member.user.id.to_string()))
+}
+
+pub(super) async fn presence(
+    State(app): State<App>,
+    LoggedIn(caller): LoggedIn,
+    Path(id): Path<RoomId>,
+) -> Result<axum::Json<serde_json::Value>, Problem> {
+    let (online, count) = presence::online(&app, &caller, id).await?;
+    Ok(axum::Json(json!({ "online": online, "count": count })))
 }
 
 #[derive(Deserialize)]

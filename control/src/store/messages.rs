@@ -51,6 +51,8 @@ pub enum Page {
     Between(MessageId, MessageId),
 }
 
+const COLUMNS: &str = "id, author, name, kind, body, nonce, reply_to, edited_at, deleted";
+
 /// A page of history, newest last.
 pub async fn page(
     client: &impl GenericClient,
@@ -58,7 +60,6 @@ pub async fn page(
     page: Page,
     limit: i64,
 ) -> Result<Vec<Message>, Error> {
-    const COLUMNS: &str = "id, author, name, kind, body, nonce, reply_to, edited_at, deleted";
     let (after, before, order) = match page {
         Page::Newest => (0, i64::MAX, "DESC"),
         Page::Before(before) => (0, before.as_i64(), "DESC"),
@@ -73,6 +74,26 @@ pub async fn page(
     if order == "DESC" {
         messages.reverse();
     }
+    add_reactions(client, room, &mut messages).await?;
+    Ok(messages)
+}
+
+/// Messages with these words, newest first, before one. The expression is that of the index.
+pub async fn search(
+    client: &impl GenericClient,
+    room: RoomId,
+    words: &str,
+    before: Option<MessageId>,
+    limit: i64,
+) -> Result<Vec<Message>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM messages
+         WHERE to_tsvector('simple', left(body, 65536)) @@ websearch_to_tsquery('simple', $2)
+         AND room = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $4"
+    );
+    let before = before.map_or(i64::MAX, MessageId::as_i64);
+    let rows = client.query(&sql, &[&room.as_i64(), &words, &before, &limit]).await?;
+    let mut messages: Vec<Message> = rows.iter().filter_map(|row| message(room, row)).collect();
     add_reactions(client, room, &mut messages).await?;
     Ok(messages)
 }

@@ -170,24 +170,43 @@ pub async fn role_of(client: &impl GenericClient, room: RoomId, user: UserId) ->
     Ok(row.and_then(|row| Role::parse(row.get(0))))
 }
 
-/// Gives a user a role, whether they had one or not.
+/// Gives a user a role, whether they had one or not. Who is banned is no member.
 pub async fn set_role(
     client: &impl GenericClient,
     room: RoomId,
     user: UserId,
     role: Role,
 ) -> Result<(), Error> {
-    if !add_member(client, room, user, role).await? {
-        let sql = "UPDATE room_members SET role = $3 WHERE room = $1 AND user_id = $2";
-        client.execute(sql, &[&room.as_i64(), &user.as_i64(), &role.as_str()]).await?;
+    if add_member(client, room, user, role).await? {
+        if role == Role::Banned {
+            count_members(client, room, -1).await?;
+        }
+        return Ok(());
     }
+    let sql = "UPDATE room_members m SET role = $3 FROM room_members past
+               WHERE m.room = $1 AND m.user_id = $2 AND past.room = $1 AND past.user_id = $2
+               RETURNING past.role = 'banned' AS was_banned";
+    let row = client.query_opt(sql, &[&room.as_i64(), &user.as_i64(), &role.as_str()]).await?;
+    let was_banned = row.is_some_and(|row| row.get("was_banned"));
+    match (was_banned, role == Role::Banned) {
+        (false, true) => count_members(client, room, -1).await,
+        (true, false) => count_members(client, room, 1).await,
+        (true, true) | (false, false) => Ok(()),
+    }
+}
+
+async fn count_members(client: &impl GenericClient, room: RoomId, more: i64) -> Result<(), Error> {
+    let sql = "UPDATE rooms SET members = members + $2 WHERE id = $1";
+    client.execute(sql, &[&room.as_i64(), &more]).await?;
     Ok(())
 }
 
 /// Takes a user's role away, a ban too.
 pub async fn remove_role(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<(), Error> {
-    let sql = "WITH gone AS (DELETE FROM room_members WHERE room = $1 AND user_id = $2 RETURNING room)
-               UPDATE rooms SET members = members - 1 FROM gone WHERE id = gone.room";
+    let sql = "WITH gone AS (
+                   DELETE FROM room_members WHERE room = $1 AND user_id = $2 RETURNING room, role)
+               UPDATE rooms SET members = members - 1 FROM gone
+               WHERE id = gone.room AND gone.role <> 'banned'";
     client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await?;
     Ok(())
 }

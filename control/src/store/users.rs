@@ -53,14 +53,89 @@ pub async fn by_id(client: &impl GenericClient, id: UserId) -> Result<Option<Use
     Ok(client.query_opt(&sql, &[&id.as_i64()]).await?.as_ref().and_then(user))
 }
 
-/// The user with this name, and the hash of their password.
-pub async fn with_password(
-    client: &impl GenericClient,
-    username: &str,
-) -> Result<Option<(User, String)>, Error> {
-    let sql = format!("SELECT {COLUMNS}, password_hash FROM users WHERE lower(username) = lower($1)");
+/// A user as a login sees them.
+#[derive(Debug)]
+pub struct LoggingIn {
+    /// Who.
+    pub user: User,
+    /// The hash of their password.
+    pub password_hash: String,
+    /// Whether they are kept out.
+    pub is_banned: bool,
+}
+
+/// The user with this name, and what a login needs to know.
+pub async fn with_password(client: &impl GenericClient, username: &str) -> Result<Option<LoggingIn>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, password_hash, banned_at IS NOT NULL AS is_banned
+         FROM users WHERE lower(username) = lower($1)"
+    );
     let row = client.query_opt(&sql, &[&username]).await?;
-    Ok(row.and_then(|row| Some((user(&row)?, row.get("password_hash")))))
+    Ok(row.and_then(|row| {
+        let (password_hash, is_banned) = (row.get("password_hash"), row.get("is_banned"));
+        Some(LoggingIn { user: user(&row)?, password_hash, is_banned })
+    }))
+}
+
+/// What a user may do beyond what everybody may, or less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether they may administer the whole system.
+    pub is_operator: bool,
+    /// Whether they are kept out.
+    pub is_banned: bool,
+}
+
+/// How a user stands.
+pub async fn standing(client: &impl GenericClient, id: UserId) -> Result<Option<Standing>, Error> {
+    let sql = "SELECT is_operator, banned_at IS NOT NULL FROM users WHERE id = $1";
+    let row = client.query_opt(sql, &[&id.as_i64()]).await?;
+    Ok(row.map(|row| Standing { is_operator: row.get(0), is_banned: row.get(1) }))
+}
+
+/// Gives or takes the right to administer.
+pub async fn set_operator(client: &impl GenericClient, id: UserId, operator: bool) -> Result<(), Error> {
+    client.execute("UPDATE users SET is_operator = $2 WHERE id = $1", &[&id.as_i64(), &operator]).await?;
+    Ok(())
+}
+
+/// Bans, or lifts a ban; the time of the first ban stays.
+pub async fn set_banned(client: &impl GenericClient, id: UserId, banned: bool) -> Result<(), Error> {
+    let at = banned.then(|| now_ms().cast_signed());
+    let sql = "UPDATE users SET banned_at = CASE WHEN $2::bigint IS NULL THEN NULL
+               ELSE coalesce(banned_at, $2) END WHERE id = $1";
+    client.execute(sql, &[&id.as_i64(), &at]).await?;
+    Ok(())
+}
+
+/// Changes what is given.
+pub async fn update(
+    client: &impl GenericClient,
+    id: UserId,
+    display_name: Option<&str>,
+) -> Result<Option<User>, Error> {
+    let sql = format!(
+        "UPDATE users SET display_name = coalesce($2, display_name) WHERE id = $1 RETURNING {COLUMNS}"
+    );
+    Ok(client.query_opt(&sql, &[&id.as_i64(), &display_name]).await?.as_ref().and_then(user))
+}
+
+/// Users by id, after one, each with how they stand.
+pub async fn all(
+    client: &impl GenericClient,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<(User, Standing)>, Error> {
+    let sql = format!(
+        "SELECT {COLUMNS}, is_operator, banned_at IS NOT NULL AS is_banned
+         FROM users WHERE id > $1 ORDER BY id LIMIT $2"
+    );
+    let rows = client.query(&sql, &[&after, &limit]).await?;
+    let one = |row: &Row| {
+        let standing = Standing { is_operator: row.get("is_operator"), is_banned: row.get("is_banned") };
+        Some((user(row)?, standing))
+    };
+    Ok(rows.iter().filter_map(one).collect())
 }
 
 /// The hash of a user's password.

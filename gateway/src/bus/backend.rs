@@ -8,6 +8,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hubbub_common::gateways::GatewayReport;
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
 use hubbub_common::shard::Shard;
@@ -70,6 +71,16 @@ pub trait Streams: 'static {
 
     /// Whether the backend answers; also says that this gateway lives.
     fn heartbeat(&self) -> impl Future<Output = Result<(), BusError>>;
+
+    /// Tells this run of the gateway from every other, where there are others.
+    fn run(&self) -> Option<&str> {
+        None
+    }
+
+    /// Leaves a report about this run for operators, for so long.
+    fn report(&self, _: &GatewayReport, _: Duration) -> impl Future<Output = Result<(), BusError>> {
+        std::future::ready(Ok(()))
+    }
 }
 
 /// A change of presence, as everybody sees it.

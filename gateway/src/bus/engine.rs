@@ -184,7 +184,8 @@ pub(super) struct Engine<B> {
     come_and_gone: Cell<u64>,
     rest: Rest,
     cores: Vec<CoreHandle>,
-    status: Arc<Status>,
+    pub(super) status: Arc<Status>,
+    pub(super) gateway_timeout: Duration,
 }
 
 impl<B: Streams + Directory> Engine<B> {
@@ -228,6 +229,7 @@ impl<B: Streams + Directory> Engine<B> {
             rest: Rest::default(),
             cores,
             status,
+            gateway_timeout: config.gateway_timeout,
         })
     }
 

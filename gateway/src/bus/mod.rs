@@ -20,6 +20,7 @@ mod engine;
 mod join;
 mod link;
 pub mod memory;
+mod operate;
 pub mod packer;
 mod presence;
 mod publish;

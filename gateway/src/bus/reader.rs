@@ -225,6 +225,7 @@ impl<B: Streams + Directory> Engine<B> {
                 let marks: Arc<[_]> = sessions.iter().map(|id| LoginMark::of(id)).collect();
                 state.tell_all(|| Tell::SessionsEnded(user, Arc::clone(&marks)));
             }
+            Some(Notice::Drain { run }) => self.drain_if_meant(state, &run),
             None => self.metrics.records_unknown.increment(1),
         }
     }

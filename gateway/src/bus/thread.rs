@@ -130,6 +130,7 @@ async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
             Ok(()) => engine.set_up(Ok(())),
             Err(error) => engine.set_up(Err(&error)),
         }
+        engine.report().await;
     }
 }
 

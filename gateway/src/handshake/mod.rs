@@ -15,6 +15,7 @@ use std::cell::RefCell;
 use std::net::{IpAddr, SocketAddr};
 
 use hubbub_common::config::Shared;
+use hubbub_common::proxy_header;
 use monoio::io::AsyncWriteRentExt as _;
 use monoio::net::TcpStream;
 use rustix::net::{Shutdown, shutdown};
@@ -164,9 +165,21 @@ fn read(
     settings: &Shared,
     gate: &impl Gate,
 ) -> Result<Option<(Wish, usize)>, Refusal> {
-    let decided =
-        http::parse(bytes, |request, used| decide(request, peer, settings, gate).map(|wish| (wish, used)))?;
+    let Some((peer, before)) = client(bytes, peer, settings)? else { return Ok(None) };
+    let request = bytes.get(before..).unwrap_or_default();
+    let decided = http::parse(request, |request, used| {
+        decide(request, peer, settings, gate).map(|wish| (wish, before + used))
+    })?;
     decided.transpose()
+}
+
+/// Who is on the other side, and how many bytes a proxy took to say so; `None` while it has not said.
+fn client(bytes: &[u8], peer: SocketAddr, settings: &Shared) -> Result<Option<(SocketAddr, usize)>, Refusal> {
+    if !settings.proxy_protocol || !settings.trusts(peer.ip()) {
+        return Ok(Some((peer, 0)));
+    }
+    let found = proxy_header::parse(bytes).map_err(|error| Refusal::bad_request(&error.to_string()))?;
+    Ok(found.map(|found| (found.client.unwrap_or(peer), found.bytes)))
 }
 
 fn decide(

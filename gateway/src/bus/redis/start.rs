@@ -10,7 +10,7 @@ use super::RedisBackend;
 use crate::bus::StartError;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 21] = [
+const PROBES: [&[&str]; 22] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
@@ -28,6 +28,7 @@ const PROBES: [&[&str]; 21] = [
     &["ZADD", "gateways", "no-score", "x"],
     &["ZRANGEBYSCORE", "gateways", "1", "0"],
     &["ZREMRANGEBYSCORE", "gateways", "no-score", "x"],
+    &["SET", "gateway:none", "", "EX", "no-number"],
     &["LTRIM", "asks", "no-number", "0"],
     &["EXISTS", "persister:lag"],
     &["CLIENT", "ID"],

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, StreamExt as _};
 use hubbub_common::clock::now_ms;
+use hubbub_common::gateways::GatewayReport;
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::keys;
 use hubbub_common::redis::{CONNECT_MAX, Fault, entries, entry_id, first_id, is_broken, xread};
@@ -180,6 +181,17 @@ impl Streams for RedisBackend {
         let long_gone = now_ms().saturating_sub(GATEWAY_FORGOTTEN_MS);
         pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::GATEWAYS).arg("-inf").arg(long_gone).ignore();
         pipeline.query_async::<()>(&mut self.commands()).await.map_err(bus_error)
+    }
+
+    fn run(&self) -> Option<&str> {
+        Some(&self.run_id)
+    }
+
+    async fn report(&self, report: &GatewayReport, lives: Duration) -> Result<(), BusError> {
+        let json = serde_json::to_string(report).map_err(|error| BusError(error.to_string()))?;
+        let mut set = cmd("SET");
+        set.arg(keys::gateway(&self.run_id)).arg(json).arg("EX").arg(lives.as_secs().max(1));
+        set.query_async::<()>(&mut self.commands()).await.map_err(bus_error)
     }
 }
 

@@ -192,6 +192,12 @@ impl Part {
         ready.unwrap_or_else(|| Err(late()))
     }
 
+    /// The running process and those that it started.
+    pub fn pids(&self) -> Vec<u32> {
+        let pid = self.pid();
+        pid.into_iter().chain(pid.into_iter().flat_map(procfs::descendants)).collect()
+    }
+
     /// How it ended, if it ended by itself or by somebody else's doing; told once.
     pub fn exited(&self) -> Option<ExitStatus> {
         let mut process = self.process();

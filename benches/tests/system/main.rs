@@ -16,6 +16,7 @@ mod missing_servers;
 mod peers;
 mod persister;
 mod redis_dies;
+mod redis_fails_over;
 mod redis_shapes;
 mod redis_unfit;
 mod rest;

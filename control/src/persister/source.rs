@@ -1,22 +1,24 @@
 //! The streams as the persister reads them: cursors, the memory of repeats, trimming, lag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::Entry;
-use hubbub_common::ids::EntryId;
+use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::keys;
 use hubbub_common::redis::{Commands, ReadEntry, ShardReaders, entries, xread};
 use hubbub_common::shard::{Shard, Shards};
 use redis::aio::MultiplexedConnection;
 use redis::streams::StreamRangeReply;
 use redis::{Cmd, cmd};
+use tokio_postgres::Client;
 
 use super::Stopped;
 use super::batch::{Batch, Dedupes};
+use super::recover::Recovery;
 use crate::app::App;
 
 /// Entries of one shard in one batch: with every shard behind and every entry full, a quarter million messages.
@@ -41,6 +43,7 @@ pub(super) struct Source {
     /// Entries of each stream that are persisted and not trimmed: what else it holds is the lag.
     kept: Vec<u64>,
     tended: Monotonic,
+    recovery: Recovery,
 }
 
 /// Who waits for entries.
@@ -74,11 +77,15 @@ impl Dedupes for Source {
     fn of(&mut self, shard: Shard) -> Option<&mut Dedupe> {
         self.dedupes.get_mut(shard.index())
     }
+
+    fn has(&self, shard: Shard, id: MessageId) -> bool {
+        self.recovery.has(shard, id)
+    }
 }
 
 impl Source {
     /// Goes to the offsets, and remembers what stood in the window before them.
-    pub(super) async fn start(app: &App, offsets: Vec<EntryId>) -> Result<Self, Stopped> {
+    pub(super) async fn start(app: &App, client: &Client, offsets: Vec<EntryId>) -> Result<Self, Stopped> {
         let window_ms = u64::try_from(app.config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
         let shards = app.config.shared.shards;
         let mut source = Self {
@@ -90,27 +97,45 @@ impl Source {
             kept: vec![0; offsets.len()],
             cursors: offsets,
             tended: Monotonic::start(),
+            recovery: Recovery::default(),
         };
+        let mut lost = HashMap::new();
         for shard in shards.all() {
-            source.remember(shard).await?;
+            let offset = source.cursors.get(shard.index()).copied().unwrap_or_default();
+            let last = source.remember(shard).await?;
+            // An entry that is younger than the window is never trimmed.
+            if last != offset && offset.ms > now_ms().saturating_sub(window_ms) {
+                lost.insert(shard, offset);
+            }
+        }
+        source.recovery = Recovery::look_up(client, shards, &lost, window_ms, &mut source.dedupes).await?;
+        for (shard, offset) in lost {
+            if let (Some(cursor), Some(kept)) =
+                (source.cursors.get_mut(shard.index()), source.kept.get_mut(shard.index()))
+            {
+                *cursor = EntryId { ms: offset.ms.saturating_sub(window_ms), seq: 0 };
+                *kept = 0;
+            }
         }
         Ok(source)
     }
 
-    /// Trims what is older than the window exactly, then reads from there to the offset.
-    async fn remember(&mut self, shard: Shard) -> Result<(), Stopped> {
+    /// Trims what is older than the window exactly, then reads from there to the offset. Gives the last entry read.
+    async fn remember(&mut self, shard: Shard) -> Result<EntryId, Stopped> {
         let offset = self.cursors.get(shard.index()).copied().unwrap_or_default();
         let start = EntryId { ms: offset.ms.saturating_sub(self.window_ms), seq: 0 };
         self.trim(shard, start, "=").await?;
         let mut from = format!("{start}");
+        let mut newest = EntryId::ZERO;
         loop {
             let mut range = cmd("XRANGE");
             range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(PAGE_ENTRIES);
             let page: StreamRangeReply = range.query_async(&mut self.redis).await?;
-            let Some(last) = page.ids.last() else { return Ok(()) };
+            let Some(last) = page.ids.last() else { return Ok(newest) };
             from = format!("({}", last.id);
             for entry in &page.ids {
                 let id: EntryId = entry.id.parse().map_err(|_| Stopped::Reply)?;
+                newest = id;
                 let bytes: Vec<u8> = entry.get(keys::ENTRY_FIELD).unwrap_or_default();
                 if let Some(kept) = self.kept.get_mut(shard.index()) {
                     *kept += 1;
@@ -136,6 +161,7 @@ impl Source {
             if let Some(cursor) = self.cursors.get_mut(shard.index()) {
                 *cursor = *offset;
             }
+            self.recovery.reached(*shard, *offset);
         }
         for (shard, entries) in &batch.entries {
             if let Some(kept) = self.kept.get_mut(shard.index()) {

@@ -70,7 +70,7 @@ settings! {
     ACK_WAIT_MS = Setting::new("HUBBUB_ACK_WAIT_MS", Some("1000"), "how long replicas may take to confirm, milliseconds; then the sender hears internal");
     JWT_SECRET = Setting::new("HUBBUB_JWT_SECRET", None, "HS256 secret of tickets, at least 32 bytes").alias("JWT_SECRET").secret();
     JWT_KEY_ID = Setting::new("HUBBUB_JWT_KEY_ID", None, "id (kid) of HUBBUB_JWT_SECRET, named by the tickets that are signed with it [default: none]");
-    JWT_SECRETS_OLD = Setting::new("HUBBUB_JWT_SECRETS_OLD", None, "comma list of key-id:secret that are still accepted after a change of HUBBUB_JWT_SECRET; :secret for one without an id").secret();
+    JWT_SECRETS_OLD = Setting::new("HUBBUB_JWT_SECRETS_OLD", None, "comma list of key-id:secret (no comma within) that are still accepted after a change of HUBBUB_JWT_SECRET; :secret for one without an id").secret();
     JWT_PUBLIC_KEY_FILE = Setting::new("HUBBUB_JWT_PUBLIC_KEY_FILE", None, "PEM file with the Ed25519 public key of tickets signed elsewhere; a comma list of key-id:path for several");
     ALLOWED_ORIGINS = Setting::new("HUBBUB_ALLOWED_ORIGINS", None, "comma list of exact origins such as https://chat.example.org; * in development [default: same host only]");
     TRUSTED_PROXIES = Setting::new("HUBBUB_TRUSTED_PROXIES", Some("127.0.0.0/8,::1"), "comma list of networks whose X-Forwarded-* headers are believed");

@@ -5,10 +5,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod admin;
 mod chat;
 mod client;
 mod dev;
 mod gateway_alone;
+mod guard;
 mod haproxy;
 mod load;
 mod metrics;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 /// How long something that follows a request may take.
-const FOLLOWS_MAX: Duration = Duration::from_secs(30);
+pub(crate) const FOLLOWS_MAX: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "correct horse battery";
 
 fn stack() -> Stack {
@@ -27,7 +27,7 @@ fn user(stack: &Stack, name: &str) -> (Rest, String) {
     (anybody(stack).with_token(text(&made["token"])), text(&made["user"]["id"]).to_owned())
 }
 
-fn text(value: &Value) -> &str {
+pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("no string: {value}"))
 }
 
@@ -36,7 +36,7 @@ fn keys(value: &Value) -> BTreeSet<&str> {
 }
 
 /// Calls, and checks the status; an error has to be a problem with a code.
-fn call(rest: &Rest, method: &Method, path: &str, body: Option<&Value>, status: u16) -> Answer {
+pub(crate) fn call(rest: &Rest, method: &Method, path: &str, body: Option<&Value>, status: u16) -> Answer {
     let answer = rest.call(method.clone(), path, body).unwrap();
     assert_eq!(answer.status, status, "{method} {path} {body:?}: {}", answer.json);
     if status >= 400 {
@@ -47,11 +47,11 @@ fn call(rest: &Rest, method: &Method, path: &str, body: Option<&Value>, status: 
     answer
 }
 
-fn get(rest: &Rest, path: &str, status: u16) -> Value {
+pub(crate) fn get(rest: &Rest, path: &str, status: u16) -> Value {
     call(rest, &Method::GET, path, None, status).json
 }
 
-fn post(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
+pub(crate) fn post(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
     call(rest, &Method::POST, path, Some(body), status).json
 }
 
@@ -98,9 +98,12 @@ fn accounts() {
 
     let in_again = post(&nobody, "/auth/login", &json!({"username": "Ada", "password": PASSWORD}), 200);
     assert_ne!(in_again["token"], made.json["token"]);
-    let wrong = post(&nobody, "/auth/login", &json!({"username": "ada", "password": "wrong password"}), 401);
-    let unknown =
-        post(&nobody, "/auth/login", &json!({"username": "eve", "password": "wrong password"}), 401);
+    let [wrong, unknown] = ["ada", "eve"].map(|name| {
+        let account = json!({"username": name, "password": "wrong password"});
+        let mut answer = post(&nobody, "/auth/login", &account, 401);
+        assert!(answer["request_id"].take().is_string(), "{answer}");
+        answer
+    });
     assert_eq!(wrong, unknown);
 
     let ada = nobody.with_token(text(&in_again["token"]));
@@ -171,6 +174,14 @@ fn profiles() {
     assert_eq!(names("/users?query=a%25"), Vec::<String>::new());
     let first = get(&ada, "/users?limit=2", 200);
     assert_eq!(names(&format!("/users?limit=2&cursor={}", text(&first["next"]))), ["bob"]);
+    let rename =
+        |rest: &Rest, body: Value, status| call(rest, &Method::PATCH, "/users/me", Some(&body), status).json;
+    assert_eq!(rename(&ada, json!({"display_name": " Ada L. "}), 200)["display_name"], "Ada L.");
+    assert_eq!(rename(&ada, json!({}), 200)["display_name"], "Ada L.");
+    assert_eq!(get(&ada, &format!("/users/{ada_id}"), 200)["display_name"], "Ada L.");
+    assert!(rename(&ada, json!({"display_name": " "}), 422)["errors"]["display_name"].is_string());
+    rename(&ada, json!({"display_name": 1}), 400);
+    rename(&anybody(&stack), json!({"display_name": "x"}), 401);
     get(&ada, "/users?limit=0", 422);
     get(&ada, "/users?limit=201", 422);
     get(&ada, "/users?limit=x", 400);
@@ -280,8 +291,16 @@ fn what_admins_may() {
     post(&eve, &format!("{room}/messages"), &json!({"body": "x"}), 403);
     put(&bob, &member(&eve_id), &role("banned"), 200);
     get(&eve, &room, 404);
+    assert_eq!(get(&ada, &room, 200)["members"], 2, "who is banned is no member");
+    put(&bob, &member(&eve_id), &role("muted"), 200);
+    assert_eq!(get(&ada, &room, 200)["members"], 3);
+    put(&bob, &member(&eve_id), &role("banned"), 200);
     call(&bob, &Method::DELETE, &member(&eve_id), None, 204);
     call(&bob, &Method::DELETE, &member(&eve_id), None, 404);
+    assert_eq!(get(&ada, &room, 200)["members"], 2);
+    put(&bob, &member(&eve_id), &role("banned"), 200);
+    assert_eq!(get(&ada, &room, 200)["members"], 2);
+    call(&bob, &Method::DELETE, &member(&eve_id), None, 204);
     put(&bob, &member(&eve_id), &role("member"), 200);
     call(&bob, &Method::DELETE, &member(&eve_id), None, 204);
     get(&eve, &room, 404);
@@ -442,6 +461,50 @@ fn messages_and_read_positions() {
     put(&bob, &format!("{room}/read"), &json!({"id": 5}), 400);
     put(&eve, &format!("{room}/read"), &json!({"id": id(3)}), 403);
     put(&anybody(&stack), &format!("{room}/read"), &json!({"id": id(3)}), 401);
+}
+
+#[test]
+fn search() {
+    let stack = stack();
+    let ((ada, _), (eve, _)) = (user(&stack, "ada"), user(&stack, "eve"));
+    let room = post(&ada, "/rooms", &json!({"name": "lobby", "kind": "public"}), 201);
+    let room = format!("/rooms/{}", text(&room["id"]));
+    let bodies = [
+        "The quick brown fox",
+        "quick, quick!",
+        "Ein schneller Fuchs",
+        "быстрая лиса",
+        "brown quick",
+        "quick gone",
+    ];
+    let ids: Vec<Value> = bodies
+        .iter()
+        .map(|body| post(&ada, &format!("{room}/messages"), &json!({"body": body}), 201)["id"].clone())
+        .collect();
+    call(&ada, &Method::DELETE, &format!("{room}/messages/{}", text(&ids[5])), None, 200);
+    let edit = json!({"body": "Ein langsamer Fuchs"});
+    call(&ada, &Method::PATCH, &format!("{room}/messages/{}", text(&ids[2])), Some(&edit), 200);
+    let find = |query: &str| -> Vec<String> {
+        let found = get(&ada, &format!("{room}/search?{query}"), 200);
+        found["items"].as_array().unwrap().iter().map(|message| text(&message["body"]).to_owned()).collect()
+    };
+    // The newest first; what is deleted is not found, what is edited by its new words.
+    let newest_first = ["brown quick", "quick, quick!", "The quick brown fox"];
+    assert!(wait::until(FOLLOWS_MAX, || (find("q=QUICK") == newest_first).then_some(())).is_some());
+    assert!(wait::until(FOLLOWS_MAX, || (find("q=langsamer").len() == 1).then_some(())).is_some());
+    assert_eq!(find("q=schneller"), Vec::<String>::new());
+    assert_eq!(find("q=%D0%BB%D0%B8%D1%81%D0%B0"), ["быстрая лиса"]);
+    assert_eq!(find("q=%22quick%20brown%22"), ["The quick brown fox"]);
+    assert_eq!(find("q=quick%20-fox"), ["brown quick", "quick, quick!"]);
+    assert_eq!(find("q=%27%22%3A*%26%7C!()"), Vec::<String>::new());
+    let page = get(&ada, &format!("{room}/search?q=quick&limit=2"), 200);
+    assert_eq!(find(&format!("q=quick&limit=2&cursor={}", text(&page["next"]))), ["The quick brown fox"]);
+    get(&ada, &format!("{room}/search?q="), 422);
+    get(&ada, &format!("{room}/search?q={}", "x".repeat(257)), 422);
+    get(&ada, &format!("{room}/search"), 400);
+    get(&eve, &format!("{room}/search?q=quick"), 403);
+    get(&ada, "/rooms/999999/search?q=quick", 404);
+    get(&anybody(&stack), &format!("{room}/search?q=quick"), 401);
 }
 
 #[test]

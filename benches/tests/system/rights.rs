@@ -1,5 +1,7 @@
 //! Whose right to a message, a room or a session ends, loses it on open connections too, on every gateway.
 
+use std::collections::BTreeSet;
+
 use hubbub_benches::stack::{Stack, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -224,6 +226,24 @@ async fn a_role_that_changes_counts_at_once() {
     let mut here = cast.enter(&cast.eve, 0).await;
     let mut there = cast.enter(&cast.eve, 1).await;
     let mut bob = cast.enter(&cast.bob, 1).await;
+
+    // Who is online, by REST: everybody once, from every gateway.
+    let path = format!("/rooms/{room}/presence");
+    block_in_place(|| {
+        let everybody: BTreeSet<_> =
+            [&cast.ada, &cast.bob, &cast.eve].iter().map(|person| json!(person.id).to_string()).collect();
+        let seen = wait::until(EVENT_MAX, || {
+            let presence = cast.eve.rest.get(&path).unwrap();
+            let online = presence["online"].as_array().unwrap().iter().map(ToString::to_string);
+            (online.collect::<BTreeSet<_>>() == everybody && presence["count"] == 3).then_some(())
+        });
+        seen.expect("everybody to be online");
+        let stranger = Person::register(cast.stack.control(0).url(), "max");
+        assert_eq!(stranger.rest.call(Method::GET, &path, None).unwrap().status, 403);
+        assert_eq!(stranger.rest.call(Method::GET, "/rooms/999999/presence", None).unwrap().status, 404);
+        let nobody = hubbub_benches::rest::Rest::new(cast.stack.control(0).url());
+        assert_eq!(nobody.call(Method::GET, &path, None).unwrap().status, 401);
+    });
 
     // Muted and unmuted, on every connection.
     cast.set_role(&cast.eve, "muted");

@@ -106,7 +106,8 @@ fn key_id(value: &str) -> Result<KeyId, String> {
 
 /// `id:secret`, or `:secret` for one without an id.
 fn old_secret(item: &str, development: bool) -> Result<SecretKey, String> {
-    let (id, secret) = item.split_once(':').ok_or("expected a comma list of key-id:secret")?;
+    let (id, secret) =
+        item.split_once(':').ok_or("expected a comma list of key-id:secret, no comma within")?;
     let id = if id.is_empty() { None } else { Some(key_id(id)?) };
     Ok(SecretKey { id, secret: check_secret(secret, development)? })
 }

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod presence;
 pub mod protocol;
 pub mod proxy_header;
 #[cfg(feature = "redis")]

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use hubbub_common::ids::{RoomId, UserId};
-use hubbub_common::keys;
 use hubbub_common::limits::PRESENCE_USERS_MAX;
+use hubbub_common::{keys, presence};
 use redis::cmd;
 
 use crate::app::App;
@@ -22,31 +22,9 @@ pub async fn online(app: &App, caller: &Caller, room: RoomId) -> Result<(Vec<Use
     let mut of_room = cmd("ZRANGE");
     of_room.arg(keys::presence(room)).arg(0).arg(ENTRIES_MAX);
     let entries: Vec<String> = of_room.query_async(&mut app.redis.clone()).await?;
-    let mut users: Vec<UserId> = entries.iter().filter_map(|entry| user_of(entry, &alive)).collect();
-    // Entries come in lexical order, so those of a user are neighbours.
-    users.dedup();
+    let entries = entries.iter().map(String::as_str);
+    let mut users = presence::users(entries, |run| alive.contains(run));
     let count = users.len();
     users.truncate(PRESENCE_USERS_MAX);
     Ok((users, count))
-}
-
-/// The user of an entry `user/run of a gateway/core`, unless that gateway is gone.
-fn user_of(entry: &str, alive: &HashSet<String>) -> Option<UserId> {
-    let (user, place) = entry.split_once('/')?;
-    let (gateway, _core) = place.rsplit_once('/')?;
-    alive.contains(gateway).then(|| user.parse().ok()).flatten()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_of_dead_gateways_do_not_count() {
-        let alive = HashSet::from(["g/1#00ff".to_owned()]);
-        assert_eq!(user_of("7/g/1#00ff/0", &alive), UserId::new(7));
-        for other in ["7/g/1#00fe/0", "7", "x/g/1#00ff/0", "7/g/1#00ff"] {
-            assert_eq!(user_of(other, &alive), None, "{other}");
-        }
-    }
 }

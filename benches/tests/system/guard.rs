@@ -160,7 +160,7 @@ fn a_request_has_bounds() {
     let url = stack.control(0).url();
     let head = |more: &str| format!("GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{more}\r\n");
     assert!(raw(url, head("").as_bytes()).starts_with("HTTP/1.1 200 "));
-    let many: String = (0..100).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let many = "x-many: 1\r\n".repeat(100);
     assert!(raw(url, head(&many).as_bytes()).starts_with("HTTP/1.1 431 "));
     let large = format!("x-large: {}\r\n", "x".repeat(70_000));
     assert!(raw(url, head(&large).as_bytes()).starts_with("HTTP/1.1 431 "));

@@ -110,6 +110,15 @@ fn every_answer_tells_browsers_to_be_strict() {
 }
 
 #[test]
+fn clients_do_not_name_their_own_requests() {
+    let stack = Stack::builder().gateways(0).controls(1).start().unwrap();
+    let rest = Rest::new(stack.public_url());
+    let named = || rest.call_with(Method::GET, "/auth/me", None, &[("x-request-id", "mine")]).unwrap();
+    let ids = [named(), named()].map(|answer| header(&answer, "x-request-id").unwrap().to_owned());
+    assert!(ids[0] != ids[1] && ids.iter().all(|id| id.len() == 36), "{ids:?}");
+}
+
+#[test]
 fn who_is_no_proxy_of_ours_is_not_believed() {
     let stack = control(&[("HUBBUB_TRUSTED_PROXIES", "10.0.0.0/8")]);
     let rest = Rest::new(stack.control(0).url());

@@ -38,7 +38,7 @@ soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 6
 	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
 
-chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--seconds 60 --seed 1")
+chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--redis sentinel --seconds 60 --seed 1")
 	cargo build --release --workspace --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load chaos $(CHAOS)
 

@@ -33,6 +33,10 @@ pub struct BusConfig {
     pub resume_window: Duration,
     /// How many bytes of them.
     pub resume_bytes_max: usize,
+    /// How many bytes of a stream one scan for older frames may read.
+    pub resume_scan_bytes_max: usize,
+    /// Whether gateways trim the streams, because no control plane does.
+    pub trims: bool,
     /// Of one user, over all gateways; 0 = no limit.
     pub sends_per_second: u32,
     /// This gateway.
@@ -127,7 +131,10 @@ async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
     loop {
         every.tick().await;
         match engine.backend.heartbeat().await {
-            Ok(()) => engine.set_up(Ok(())),
+            Ok(epoch) => {
+                engine.set_up(Ok(()));
+                engine.heard_epoch(epoch).await;
+            }
             Err(error) => engine.set_up(Err(&error)),
         }
     }

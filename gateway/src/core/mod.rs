@@ -5,6 +5,7 @@
 
 mod act;
 mod counters;
+mod gap;
 mod greetings;
 mod inbox;
 pub(crate) mod poller;
@@ -165,7 +166,7 @@ impl Core {
     }
 
     pub(crate) fn replay_bytes_max(&self) -> usize {
-        self.config.resume_bytes_max
+        self.config.resume_bytes_max + self.config.resume_scan_bytes_max
     }
 
     pub(crate) fn outbox_bytes_max(&self) -> usize {

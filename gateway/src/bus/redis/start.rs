@@ -10,12 +10,16 @@ use super::RedisBackend;
 use crate::bus::StartError;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 21] = [
+const PROBES: [&[&str]; 25] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
     &["XREVRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
+    &["XINFO", "STREAM", "bus:{0}"],
+    &["XTRIM", "bus:{0}", "MINID", "no-id"],
     &["HMGET", "last:{0}", "0"],
+    &["SET", "cluster:epoch", "0", "NX", "XX"],
+    &["GET", "cluster:epoch"],
     &["PUBLISH", "live:{0}", ""],
     &["HMGET", "roles:0", "0"],
     &["GETEX", "session:none"],

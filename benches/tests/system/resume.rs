@@ -21,6 +21,14 @@ fn start(builder: Builder) -> Stack {
     block_in_place(|| builder.start().unwrap())
 }
 
+/// Kills it, and starts it when its port is free: rings of the dead may hold listeners for a moment.
+fn restart(gateway: &Part) {
+    block_in_place(|| {
+        gateway.kill().unwrap();
+        wait::until(DEADLINE, || gateway.start().ok()).expect("the gateway should start again");
+    });
+}
+
 async fn connect(stack: &Stack, gateway: &Part, user: u64) -> Client {
     Client::connect(gateway.url(), Proof::Bearer(&mint(stack, user, &json!("*"))), &mut Jar::default()).await
 }
@@ -262,10 +270,7 @@ async fn an_emptied_redis_is_noticed_and_history_goes_on() {
     persisted(2);
     // A gateway that knows nothing yet learns from the control plane that a room had nothing since.
     let_pass(&stack, Duration::from_secs(3));
-    block_in_place(|| {
-        stack.gateway(0).kill().unwrap();
-        stack.gateway(0).start().unwrap();
-    });
+    restart(stack.gateway(0));
     let mut client = connect(&stack, stack.gateway(0), 1).await;
     assert_eq!(client.join("7", Some(&ids[1])).await["replayed"], 0);
 
@@ -374,10 +379,7 @@ async fn a_storm_of_clients_costs_redis_by_shards_not_by_clients() {
     }
     let to_the_same = storm(&stack, stack.gateway(0), CLIENTS, &since).await;
     assert_eq!(to_the_same, 0);
-    block_in_place(|| {
-        stack.gateway(0).kill().unwrap();
-        stack.gateway(0).start().unwrap();
-    });
+    restart(stack.gateway(0));
     // The extent before and after, and the reader is woken.
     let to_a_fresh_one = storm(&stack, stack.gateway(0), CLIENTS, &since).await;
     assert!(to_a_fresh_one <= 8 * SHARDS, "{to_a_fresh_one}");

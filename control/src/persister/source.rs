@@ -141,10 +141,10 @@ impl Source {
         Ok(())
     }
 
-    /// Trims what is older than the window exactly, then reads from there to the offset. Gives the last entry read.
+    /// Trims what is older than two windows exactly, then reads from there to the offset. Gives the last entry read.
     async fn remember(&mut self, shard: Shard) -> Result<EntryId, Stopped> {
         let offset = self.cursors.get(shard.index()).copied().unwrap_or_default();
-        let start = EntryId { ms: offset.ms.saturating_sub(self.window_ms), seq: 0 };
+        let start = EntryId { ms: offset.ms.saturating_sub(2 * self.window_ms), seq: 0 };
         self.trim(shard, start, "=").await?;
         let mut from = format!("{start}");
         let mut newest = EntryId::ZERO;
@@ -192,7 +192,8 @@ impl Source {
         last::tell(&self.redis, self.shards, &batch.last, &batch.offsets).await
     }
 
-    /// Once a second: trims behind both the offsets and the window, and counts the entries that wait.
+    /// Once a second: trims behind both the offsets and two windows (a gateway that starts needs the second one to
+    /// know what is a repeat), and counts the entries that wait.
     pub(super) async fn lag_if_due(&mut self) -> Result<Option<u64>, Stopped> {
         if self.tended.elapsed() < TEND_EVERY {
             return Ok(None);
@@ -201,7 +202,7 @@ impl Source {
         if agree(&mut self.redis, self.shards).await? != self.epoch {
             return Err(Stopped::OtherData);
         }
-        let window_start = EntryId { ms: now_ms().saturating_sub(self.window_ms), seq: 0 };
+        let window_start = EntryId { ms: now_ms().saturating_sub(2 * self.window_ms), seq: 0 };
         let mut lag = 0;
         for shard in self.shards.all() {
             let cursor = self.cursors.get(shard.index()).copied().unwrap_or_default();

@@ -98,11 +98,14 @@ impl<B: Streams + Directory> Engine<B> {
     ) {
         let now_ms = now_ms();
         let start = EntryId { ms: now_ms.saturating_sub(self.resume_window_ms), seq: 0 };
+        // A message of the window may repeat one of the window before.
+        let remembered_ms = now_ms.saturating_sub(2 * self.resume_window_ms);
+        let remembered = EntryId { ms: remembered_ms, seq: 0 };
         let Some(of_shard) = state.shard(shard) else { return };
         of_shard.read_from = read_from(extent, start, now_ms);
         of_shard.reading = match extent.ends {
             Some((_, until)) if until > start => {
-                Reading::CatchingUp { cursor: start, until, added: extent.added, told_to }
+                Reading::CatchingUp { cursor: remembered, until, added: extent.added, told_to }
             }
             Some((_, cursor)) => Reading::Live { cursor, passed: extent.added },
             None => Reading::Live { cursor: extent.last, passed: extent.added },

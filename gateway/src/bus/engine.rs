@@ -4,7 +4,7 @@
 //! anything else runs. Batches for the cores gather in `out` and leave together ([`Engine::flush`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ pub(super) struct ShardState {
     pub(super) packer: Packer,
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
-    pub(super) appended: HashMap<u64, Appended>,
+    pub(super) appended: BTreeMap<u64, Appended>,
     /// Which of them replicas have, where acknowledgements wait for that.
     pub(super) confirmations: Confirmations,
     /// Age of the oldest entry read since the last tick.
@@ -266,7 +266,7 @@ impl<B: Streams + Directory> Engine<B> {
             look_ups: LookUps::default(),
             packer: Packer::default(),
             dedupe: Dedupe::new(resume_window_ms),
-            appended: HashMap::new(),
+            appended: BTreeMap::new(),
             confirmations: Confirmations::default(),
             lag_ms: 0,
             interested: vec![false; cores.len()],
@@ -435,7 +435,8 @@ impl<B: Streams + Directory> Engine<B> {
         if shards.is_empty() || !self.is_up() {
             return;
         }
-        let before = EntryId { ms: now_ms.saturating_sub(self.resume_window_ms), seq: 0 };
+        // A gateway that starts needs the window before the window too, to know what is a repeat.
+        let before = EntryId { ms: now_ms.saturating_sub(2 * self.resume_window_ms), seq: 0 };
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move {
             if let Err(error) = engine.backend.trim(&shards, before).await {

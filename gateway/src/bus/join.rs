@@ -136,13 +136,15 @@ impl<B: Streams + Directory> Engine<B> {
         (!unknown.is_empty()).then_some(Wait::Last(unknown))
     }
 
-    /// Waits until this gateway has read what the client has seen on another: it would come twice otherwise.
+    /// Waits until this gateway has read what the client has seen on another, which would come twice otherwise,
+    /// and what others have told of.
     async fn read_up_to(&self, rooms: &[JoinAsk]) {
         loop {
             let read_on = self.read_on.notified();
             let is_read = |ask: &JoinAsk| {
                 let state = self.state.borrow();
-                ask.since.is_none_or(|since| is_read(&state, self.shards.of(ask.room), since))
+                let newest = state.window.last(ask.room).max(ask.since.unwrap_or(MessageId::ZERO));
+                is_read(&state, self.shards.of(ask.room), newest)
             };
             if rooms.iter().all(is_read) {
                 return;
@@ -203,7 +205,14 @@ impl<B: Streams + Directory> Engine<B> {
                 Some(since) => self.replay(&state, scans, ask.room, since, &mut budget_bytes),
                 None => Some(Vec::new()),
             };
-            Ok(Subscribed { last: state.window.last(ask.room), replay, muted: !role.may_send() })
+            // A scan may have met what nobody had told of.
+            let met = scans.get(&shard).map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
+            let last = state.window.last(ask.room).max(met);
+            // What is older than `last` would still come live.
+            if !is_read(&state, shard, last) {
+                return Err(ErrorCode::Unavailable);
+            }
+            Ok(Subscribed { last, replay, muted: !role.may_send() })
         };
         rooms
             .iter()

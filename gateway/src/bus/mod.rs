@@ -46,6 +46,8 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::{LoginMark, LoginSession};
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
+#[cfg(test)]
+pub(crate) use thread::serve;
 pub use thread::{BusConfig, StartError, start};
 
 /// Who waits for an answer: a place in the asking core's table.

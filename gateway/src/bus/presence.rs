@@ -1,6 +1,6 @@
 //! Presence changes, coalesced: a page that reloads is no change, a storm is one batch.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ type Key = (RoomId, UserId, u16);
 
 /// Changes that gather.
 #[derive(Debug, Default)]
-pub(super) struct PresenceQueue(HashMap<Key, Change>);
+pub(super) struct PresenceQueue(BTreeMap<Key, Change>);
 
 #[derive(Debug, Clone, Copy)]
 struct Change {
@@ -38,7 +38,7 @@ impl PresenceQueue {
     }
 
     fn take_of(&mut self, room: RoomId) -> Vec<(Key, bool)> {
-        let of_room = self.0.extract_if(|(other, _, _), _| *other == room);
+        let of_room = self.0.extract_if(.., |(other, _, _), _| *other == room);
         let changed = of_room.filter(|(_, change)| change.online != change.was_online);
         changed.map(|(key, change)| (key, change.online)).collect()
     }

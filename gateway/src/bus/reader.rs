@@ -136,6 +136,13 @@ impl<B: Streams + Directory> Engine<B> {
             }
         };
         let Some(of_shard) = state.shard(read.shard) else { return };
+        if !of_shard.reading.is_live() && MessageId::through(read.id) <= of_shard.read_from {
+            // Only for what it may be repeated by.
+            if read.shard != Shard::CONTROL {
+                of_shard.dedupe.feed(&entry, read.id);
+            }
+            return;
+        }
         if !of_shard.dedupe.first_time(entry.origin, entry.seq, read.id.ms) {
             self.metrics.records_repeat.increment(entry.count as u64);
             return;

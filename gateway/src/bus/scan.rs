@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use super::JoinAsk;
 use super::backend::{BusError, Directory, ReadEntry, Streams};
-use super::engine::Engine;
+use super::engine::{Engine, Reading};
 use super::reader::frame;
 use super::window::Window;
 
@@ -89,6 +89,11 @@ impl Scanned {
     /// Whether all of those that were looked for were met.
     pub(super) fn reaches(&self, since: MessageId) -> bool {
         since >= self.complete_from
+    }
+
+    /// The newest event of a room that was met, of those that were looked for.
+    pub(super) fn newest(&self, room: RoomId) -> MessageId {
+        self.rooms.get(&room).and_then(|met| met.last()).map_or(MessageId::ZERO, |(id, _)| *id)
     }
 
     /// The frames of a room after `since`: what the scan met, then what the window holds. `None` where some of
@@ -216,6 +221,8 @@ impl<B: Streams + Directory> Engine<B> {
         let (first, newest) = extent.ends?;
         let mut state = self.state.borrow_mut();
         let of_shard = state.shard(shard)?;
+        // What this gateway has not read yet comes live.
+        let Reading::Live { cursor, .. } = of_shard.reading else { return None };
         of_shard.scans.begins_after = Some(MessageId::before(first));
         let sinces = asks.iter().filter_map(|ask| ask.since);
         let oldest_since = sinces.filter(|since| of_shard.scans.may_reach(*since)).min()?;
@@ -225,7 +232,7 @@ impl<B: Streams + Directory> Engine<B> {
         let attempt = of_shard.start.attempt;
         let evicted_to = asks.iter().filter_map(|ask| state.window.evicted_to(ask.room)).max()?;
         let to = EntryId { ms: evicted_to.ts().saturating_add(OVERLAP_MS), seq: 0 };
-        Some(Plan { attempt, margins, from, to: to.min(newest) })
+        Some(Plan { attempt, margins, from, to: to.min(newest).min(cursor) })
     }
 
     /// Pages of entries, newest first; whether a bound cut them off.

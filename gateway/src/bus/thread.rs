@@ -83,14 +83,14 @@ pub fn start(
             match &config.redis {
                 None => {
                     let _ = started.send(Ok(()));
-                    run(Engine::new(MemoryBackend::default(), &config, cores, status), asks).await;
+                    serve(MemoryBackend::default(), &config, asks, cores, status).await;
                 }
                 Some(redis) => {
                     let (shards, wait) = (config.shards, config.wait);
                     match RedisBackend::start(redis, shards, &config.server_id, wait).await {
                         Ok(backend) => {
                             let _ = started.send(Ok(()));
-                            run(Engine::new(backend, &config, cores, status), asks).await;
+                            serve(backend, &config, asks, cores, status).await;
                         }
                         Err(error) => {
                             let _ = started.send(Err(error));
@@ -106,7 +106,15 @@ pub fn start(
     Ok(())
 }
 
-async fn run<B: Streams + Directory>(engine: Rc<Engine<B>>, asks: BusHandle) {
+/// Serves the cores from a backend that has started, for ever.
+pub(crate) async fn serve<B: Streams + Directory>(
+    backend: B,
+    config: &BusConfig,
+    asks: BusHandle,
+    cores: Vec<CoreHandle>,
+    status: Arc<Status>,
+) {
+    let engine = Engine::new(backend, config, cores, status);
     tokio::task::spawn_local(Rc::clone(&engine).read_streams());
     tokio::task::spawn_local(Rc::clone(&engine).hear());
     tokio::task::spawn_local(Rc::clone(&engine).spread_presence());

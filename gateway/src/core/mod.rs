@@ -4,6 +4,8 @@
 //! and the counts for `/health`. State sits in `RefCell`s that are never borrowed across an await.
 
 mod act;
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod counters;
 mod gap;
 mod greetings;

@@ -4,7 +4,7 @@
 //! anything else runs. Batches for the cores gather in `out` and leave together ([`Engine::flush`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;

@@ -19,8 +19,8 @@ use tokio::time::{sleep, timeout};
 use super::redis::{Channel, Redis};
 use super::scene::Scene;
 use crate::bus::backend::{
-    AppendError, BusError, Directory, Footing, PresenceOutcome, READ_WAIT, ReadEntry, RoomsLast, Streams,
-    Survey,
+    AppendError, BusError, Directory, Footing, Presence, PresenceChange, PresenceOutcome, READ_WAIT,
+    ReadEntry, RoomsLast, Streams, Survey,
 };
 
 /// After how long a command without a reply counts as lost.
@@ -349,16 +349,16 @@ impl Directory for SimBackend {
     async fn author(&self, room: RoomId, msg: MessageId) -> Result<Option<UserId>, BusError> {
         self.0.command(|redis| redis.author(room, msg)).await
     }
+}
 
+/// Who is dead is known by its heartbeats, so there are no orphans to clear away.
+impl Presence for SimBackend {
     async fn set_presence(
         &self,
         room: RoomId,
-        user: UserId,
-        core: u16,
-        online: bool,
+        changes: &[PresenceChange],
     ) -> Result<PresenceOutcome, BusError> {
-        let entry = (user, self.0.run, core);
-        self.0.command(|redis| redis.set_presence(room, entry, online)).await
+        self.0.command(|redis| redis.set_presence(room, self.0.run, changes)).await
     }
 
     async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {

@@ -15,7 +15,7 @@ use hubbub_common::simulation::World as _;
 use tokio::sync::Notify;
 
 use super::scene::{Machine, Scene};
-use crate::bus::backend::{PresenceOutcome, ReadEntry};
+use crate::bus::backend::{PresenceChange, PresenceOutcome, ReadEntry};
 
 /// A gateway that has not said for so long that it lives, does not.
 const GATEWAY_SILENT_MS: u64 = 15_000;
@@ -228,14 +228,22 @@ impl Redis {
     pub(super) fn set_presence(
         &self,
         room: RoomId,
-        entry: (UserId, u32, u16),
-        online: bool,
+        gateway: u32,
+        changes: &[PresenceChange],
     ) -> PresenceOutcome {
         let mut state = self.state.borrow_mut();
         let present = state.online.entry(room).or_default();
-        let moved = if online { present.insert(entry) } else { present.remove(&entry) };
-        let of_user = present.iter().filter(|(user, ..)| *user == entry.0).count();
-        PresenceOutcome { changed: moved && of_user == usize::from(online), count: present.len() as u64 }
+        let mut outcome = PresenceOutcome::default();
+        for PresenceChange { user, core, online } in changes {
+            let entry = (*user, gateway, *core);
+            let moved = if *online { present.insert(entry) } else { present.remove(&entry) };
+            let of_user = present.iter().filter(|(other, ..)| other == user).count();
+            if moved && of_user == usize::from(*online) {
+                outcome.changes.push((*user, *online));
+            }
+        }
+        outcome.count = present.len() as u64;
+        outcome
     }
 
     pub(super) fn present(&self, room: RoomId) -> Vec<UserId> {

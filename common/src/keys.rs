@@ -11,12 +11,23 @@ pub const ENTRY_FIELD: &str = "e";
 /// String: the number of shards, set once at the cluster's first start.
 pub const SHARDS: &str = "cluster:shards";
 
+/// String: a random number, set by whoever finds none. A Redis that was restarted empty gets another one, and
+/// readers of its streams know that their cursors mean nothing any more.
+pub const EPOCH: &str = "cluster:epoch";
+
+/// Field of [`last`]: the entry up to which that hash is complete.
+pub const LAST_TOLD_TO: &str = "to";
+
 /// String `1`, present while the membership cache is complete. A Redis that lost its data lacks it, and the
 /// control plane then fills the cache anew.
 pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
 
 /// Sorted set: runs of gateways as `server id#random`, score = last heartbeat in Unix milliseconds.
 pub const GATEWAYS: &str = "gateways";
+
+/// Sorted set: runs that have ended and whose presence is not removed yet, score = since when. In the slot of
+/// [`GATEWAYS`].
+pub const GATEWAYS_GONE: &str = "{gateways}:gone";
 
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
@@ -39,8 +50,8 @@ pub fn answers(run: &str) -> String {
     format!("answers:{run}")
 }
 
-/// Hash: room id to the id of its newest persisted event, for the rooms of a shard. Written by the persister
-/// after each commit and before it trims.
+/// Hash: room id to the id of its newest persisted event, for the rooms of a shard, and [`LAST_TOLD_TO`].
+/// Written by the persister after each commit and before it trims.
 pub fn last(shard: Shard) -> String {
     format!("last:{{{shard}}}")
 }
@@ -65,9 +76,19 @@ pub fn roles_of(user: UserId) -> String {
     format!("roles:{user}")
 }
 
-/// Sorted set, all scores 0: who is online in a room, as `user/run of a gateway/core`.
+/// Sorted set, all scores 0: who is online in a room, each a [`crate::presence::PresenceEntry`].
 pub fn presence(room: RoomId) -> String {
     format!("presence:{room}")
+}
+
+/// Set: the rooms in which a run of a gateway has entries, or had.
+pub fn presence_rooms(run: &str) -> String {
+    format!("presence-rooms:{run}")
+}
+
+/// String, expiring: the run of a gateway that removes the presence of one that has ended.
+pub fn presence_reaper(run: &str) -> String {
+    format!("presence-reaper:{run}")
 }
 
 /// GCRA state of a rate limit.

@@ -17,10 +17,13 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod presence;
 pub mod protocol;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod redis_url;
 pub mod settings;
 pub mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod token;

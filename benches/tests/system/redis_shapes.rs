@@ -7,7 +7,7 @@ use hubbub_benches::stack::{Builder, RedisShape, Stack, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::client::{Client, Jar, Proof};
+use crate::client::{Client, Jar, Proof, mint};
 
 const FOLLOWS_MAX: Duration = Duration::from_mins(1);
 /// Rooms, so that several shards, and in a Cluster all servers, have something to do.
@@ -88,6 +88,25 @@ async fn through_a_cluster() {
 async fn through_what_sentinels_name() {
     talks(builder(RedisShape::Sentinel).env("HUBBUB_ACK", "replicated").env("HUBBUB_ACK_REPLICAS", "2"))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_replicas_nothing_is_acknowledged_as_replicated() {
+    let builder = Stack::builder().gateways(1).controls(0).without_haproxy();
+    let builder = builder.env("HUBBUB_ACK", "replicated").env("HUBBUB_ACK_WAIT_MS", "50");
+    let stack = block_in_place(|| builder.start().unwrap());
+    let token = mint(&stack, 1, &json!("*"));
+    let url = stack.gateway(0).url();
+    let mut client = Client::connect(url, Proof::Bearer(&token), &mut Jar::default()).await;
+    client.join("1", None).await;
+    for _ in 0..2 {
+        let answer = client.request(json!({"op": "send", "room": "1", "body": "m", "nonce": "n"})).await;
+        assert_eq!((&answer["op"], &answer["code"]), (&json!("error"), &json!("internal")), "{answer}");
+    }
+    // It is stored all the same, and told once.
+    client.expect("message").await;
+    client.request(json!({"op": "ping"})).await;
+    assert!(client.passed(|event| event["op"] == "message").is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]

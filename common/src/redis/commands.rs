@@ -85,7 +85,7 @@ impl Commands {
     /// Sends one command.
     pub async fn send(&self, cmd: &Cmd) -> Result<Reply, Fault> {
         // Boxed, as the client library boxes its own: callers' futures stay small.
-        let replies = self.request(route(cmd), Request::One(cmd)).boxed().await?;
+        let replies = self.request(Request::One(cmd)).boxed().await?;
         let Replies { mut values, connection, connection_id } = replies;
         Ok(Reply { value: values.pop().unwrap_or(Value::Nil), connection, connection_id })
     }
@@ -145,14 +145,14 @@ impl Commands {
     }
 
     /// Sends to the owner of the keys. What a server refuses because it is not the one goes to the one.
-    async fn request(&self, route: Route, request: Request<'_>) -> Result<Replies, Fault> {
+    async fn request(&self, request: Request<'_>) -> Result<Replies, Fault> {
         let mut moved: Option<(Address, bool)> = None;
         let mut pauses_ms = PAUSES_MS.into_iter();
         loop {
             let address = match (&moved, &self.0.servants) {
                 (Some((address, _)), _) => Some(address.clone()),
                 (None, Servants::One(_)) => None,
-                (None, Servants::Cluster(cluster)) => Some(match route {
+                (None, Servants::Cluster(cluster)) => Some(match request.route() {
                     Route::Slot(slot) => cluster.owner(slot).await.map_err(Fault::Refused)?,
                     Route::Any | Route::All => cluster.anyone().await.map_err(Fault::Refused)?,
                 }),
@@ -218,6 +218,13 @@ impl Commands {
 }
 
 impl Request<'_> {
+    fn route(self) -> Route {
+        match self {
+            Self::One(cmd) => route(cmd),
+            Self::Many(pipeline, ..) => pipeline.cmd_iter().next().map_or(Route::Any, route),
+        }
+    }
+
     async fn send_on(self, connection: &mut MultiplexedConnection, asking: bool) -> RedisResult<Vec<Value>> {
         match self {
             Self::One(cmd) if asking => {
@@ -252,7 +259,7 @@ fn redirect(error: &RedisError) -> Option<Address> {
 impl ConnectionLike for Commands {
     fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
         async move {
-            if route(cmd) == Route::All {
+            if matches!(self.0.servants, Servants::Cluster(_)) && route(cmd) == Route::All {
                 return Ok(self.send_to_all(cmd).await?.pop().unwrap_or(Value::Nil));
             }
             Ok(self.send(cmd).await?.value)
@@ -266,11 +273,7 @@ impl ConnectionLike for Commands {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        async move {
-            let route = pipeline.cmd_iter().next().map_or(Route::Any, route);
-            Ok(self.request(route, Request::Many(pipeline, offset, count)).await?.values)
-        }
-        .boxed()
+        async move { Ok(self.request(Request::Many(pipeline, offset, count)).await?.values) }.boxed()
     }
 
     fn get_db(&self) -> i64 {

@@ -48,6 +48,11 @@ pub(super) struct Batch {
 /// The memory of repeats of each shard.
 pub(super) trait Dedupes {
     fn of(&mut self, shard: Shard) -> Option<&mut Dedupe>;
+
+    /// Whether this message is persisted already, where a shard has to be read again.
+    fn has(&self, _: Shard, _: MessageId) -> bool {
+        false
+    }
 }
 
 impl Batch {
@@ -75,9 +80,14 @@ impl Batch {
             }
             for (index, record) in entry.records() {
                 let Some(id) = MessageId::pack(id, index) else { continue };
-                match record {
-                    Some(record) => batch.add(dedupe, id, record),
-                    None => batch.unreadable += 1,
+                let Some(record) = record else {
+                    batch.unreadable += 1;
+                    continue;
+                };
+                if !dedupes.has(shard, id)
+                    && let Some(dedupe) = dedupes.of(shard)
+                {
+                    batch.add(dedupe, id, record);
                 }
             }
         }

@@ -3,9 +3,12 @@
 //! One instance leads. It holds a Postgres advisory lock on the very connection it writes with, so an instance
 //! that lost the lock can't write. Messages and the offset of each shard commit in one transaction; after any
 //! error the leader gives up everything it held in memory and starts again from the offsets. Repeats are
-//! dropped by the same rule as in the gateways ([`hubbub_common::dedupe`]), fed from a window before the offset.
+//! dropped by the same rule as in the gateways ([`hubbub_common::dedupe`]), fed from a window before the offset,
+//! or from Postgres where the streams lost that ([`recover`]).
 
 mod batch;
+mod last;
+mod recover;
 mod source;
 mod write;
 
@@ -40,6 +43,9 @@ pub enum Stopped {
     /// Redis answered something unforeseen.
     #[error("Redis answered something else than entries")]
     Reply,
+    /// Redis was restarted empty, or emptied.
+    #[error("Redis has other data than before")]
+    OtherData,
     /// A newer version wrote what this one can't read: going on would lose it.
     #[error("shard {shard}, entry {entry}: {error}")]
     Entry {
@@ -97,7 +103,8 @@ async fn lead_with(app: &App, client: &mut Client) -> Result<(), Stopped> {
         return Ok(());
     }
     let offsets = write::offsets(client, app.config.shared.shards).await?;
-    let mut source = Source::start(app, offsets).await?;
+    let mut source = Source::start(app, client, offsets).await?;
+    last::complete(&app.redis, client, app.config.shared.shards, source.cursors()).await?;
     let mut writer = write::Writer::new(client).await?;
     tracing::info!(database = shown(&app.config.direct_database), "this instance persists messages now");
     app.persister.set_leader(true);

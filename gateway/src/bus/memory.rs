@@ -14,12 +14,16 @@ use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::limits::PRESENCE_USERS_MAX;
 use hubbub_common::protocol::Role;
+use hubbub_common::redis::{Epoch, Extent};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginSession;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::backend::{AppendError, BusError, Directory, PresenceOutcome, READ_WAIT, ReadEntry, Streams};
+use super::backend::{
+    AppendError, BusError, Directory, Footing, Presence, PresenceChange, PresenceOutcome, READ_WAIT,
+    ReadEntry, RoomsLast, Streams, Survey,
+};
 
 /// Who has sessions in a room, on which cores: ordered, so that the entries of a user are neighbours.
 type Present = BTreeSet<(UserId, u16)>;
@@ -83,16 +87,32 @@ impl Streams for MemoryBackend {
         self.appended.notify_one();
     }
 
-    async fn tail(&self, _: Shard) -> Result<EntryId, BusError> {
-        Ok(EntryId::ZERO)
+    async fn extent(&self, _: Shard) -> Result<Extent, BusError> {
+        Ok(Extent::default())
     }
 
-    async fn rooms_last(&self, rooms: &[RoomId]) -> Result<Vec<MessageId>, BusError> {
+    fn is_surveyed(&self) -> bool {
+        true
+    }
+
+    async fn survey(&self, cursors: &[(Shard, EntryId)]) -> Result<Survey, BusError> {
+        // Nothing is trimmed before it is read, and the data lives as long as its reader.
+        let footing = Footing { extent: Extent::default(), has_cursor: true };
+        Ok(Survey { epoch: 0, footings: vec![footing; cursors.len()] })
+    }
+
+    async fn range(&self, _: Shard, _: EntryId, _: EntryId, _: usize) -> Result<Vec<ReadEntry>, BusError> {
+        Ok(Vec::new())
+    }
+
+    async fn trim(&self, _: &[Shard], _: EntryId) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    async fn rooms_last(&self, _: Shard, rooms: &[RoomId]) -> Result<RoomsLast, BusError> {
         let state = self.state.borrow();
-        Ok(rooms
-            .iter()
-            .map(|room| state.last_of_room.get(room).copied().unwrap_or(MessageId::ZERO))
-            .collect())
+        let last = |room| state.last_of_room.get(room).copied().unwrap_or(MessageId::ZERO);
+        Ok(RoomsLast { told_to: EntryId::MAX, last: rooms.iter().map(last).collect() })
     }
 
     async fn say(&self, _: Shard, entry: Bytes) -> Result<(), BusError> {
@@ -108,8 +128,8 @@ impl Streams for MemoryBackend {
         Ok(mem::take(&mut self.state.borrow_mut().said))
     }
 
-    async fn heartbeat(&self) -> Result<(), BusError> {
-        Ok(())
+    async fn heartbeat(&self) -> Result<Epoch, BusError> {
+        Ok(0)
     }
 }
 
@@ -125,29 +145,37 @@ impl Directory for MemoryBackend {
     async fn author(&self, _: RoomId, _: MessageId) -> Result<Option<UserId>, BusError> {
         Ok(None)
     }
+}
 
+impl Presence for MemoryBackend {
     async fn set_presence(
         &self,
         room: RoomId,
-        user: UserId,
-        core: u16,
-        online: bool,
+        changes: &[PresenceChange],
     ) -> Result<PresenceOutcome, BusError> {
         let mut state = self.state.borrow_mut();
         let present = state.online.entry(room).or_default();
-        let is_online = |present: &Present| present.range((user, 0)..=(user, u16::MAX)).next().is_some();
-        let was_online = is_online(present);
-        if online {
-            present.insert((user, core));
-        } else {
-            present.remove(&(user, core));
+        let is_online =
+            |present: &Present, user| present.range((user, 0)..=(user, u16::MAX)).next().is_some();
+        let users: BTreeSet<UserId> = changes.iter().map(|change| change.user).collect();
+        let before: Vec<bool> = users.iter().map(|user| is_online(present, *user)).collect();
+        for PresenceChange { user, core, online } in changes {
+            if *online {
+                present.insert((*user, *core));
+            } else {
+                present.remove(&(*user, *core));
+            }
         }
-        let changed = was_online != is_online(present);
-        let count = present.len() as u64;
+        let after = users.into_iter().map(|user| (user, is_online(present, user)));
+        let changes = after.zip(before).filter(|((_, now), before)| now != before).map(|(user, _)| user);
+        let changes = changes.collect();
+        let mut users: Vec<UserId> = present.iter().map(|(user, _)| *user).collect();
+        users.dedup();
+        let count = users.len() as u64;
         if present.is_empty() {
             state.online.remove(&room);
         }
-        Ok(PresenceOutcome { changed, count })
+        Ok(PresenceOutcome { changes, count })
     }
 
     async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {

@@ -14,11 +14,14 @@
 //! suite. [`packer`] and [`window`] are pure. Absent on purpose: any knowledge of sockets and sessions.
 
 pub mod backend;
+mod catch_up;
 mod change;
 mod confirm;
 mod engine;
+mod gap;
 mod join;
 mod link;
+mod look_up;
 pub mod memory;
 pub mod packer;
 mod presence;
@@ -26,6 +29,7 @@ mod publish;
 mod reader;
 pub mod redis;
 mod roles;
+mod scan;
 mod send_rates;
 mod thread;
 pub mod window;
@@ -40,8 +44,11 @@ use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::{LoginMark, LoginSession};
+use tokio::sync::oneshot;
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
+#[cfg(test)]
+pub(crate) use thread::serve;
 pub use thread::{BusConfig, StartError, start};
 
 /// Who waits for an answer: a place in the asking core's table.
@@ -152,6 +159,19 @@ pub enum Ask {
         /// Joined or left.
         online: bool,
     },
+    /// Everybody on a core, in answer to [`Tell::TellPresence`].
+    PresenceAll {
+        /// Of the request.
+        generation: u32,
+        /// Which core.
+        core: u16,
+        /// Who is in which room.
+        present: Vec<(RoomId, UserId)>,
+    },
+    /// A change of presence was lost because this queue was full.
+    PresenceUnsure,
+    /// This gateway leaves: its presence ends. Answered when the other gateways know.
+    Leave(oneshot::Sender<()>),
 }
 
 /// How the join of one room went.
@@ -169,7 +189,7 @@ pub struct JoinAnswer {
 pub struct Subscribed {
     /// Newest stored event of the room.
     pub last: MessageId,
-    /// Frames after `since`, oldest first; `None` where the window does not reach back that far.
+    /// Frames after `since`, oldest first; `None` where some of them can't be had.
     pub replay: Option<Vec<Bytes>>,
     /// Whether the user's role forbids sending.
     pub muted: bool,
@@ -237,6 +257,8 @@ pub struct Event {
 pub enum Tell {
     /// An event for the sessions of a room.
     Event(Event),
+    /// Sessions in rooms of these shards, in order of their numbers, missed events up to the one beside it.
+    Gap(Box<[(Shard, MessageId)]>),
     /// The answer to a request.
     Answer(Waiter, Answer),
     /// A user's role in a room has changed.
@@ -252,6 +274,8 @@ pub enum Tell {
     RoomDeleted(RoomId),
     /// Login sessions of a user have ended.
     SessionsEnded(UserId, Arc<[LoginMark]>),
+    /// Tell everybody who is in a room, marked with this number; [`Ask::PresenceChanged`] goes on from there.
+    TellPresence(u32),
     /// A connection has to go: its user has newer ones, and no more are allowed.
     Replace {
         /// Its slot.

@@ -23,14 +23,13 @@ pub(in super::super) fn sentinels(
 ) -> Result<(Vec<Part>, String), StackError> {
     let at_once = "repl-diskless-sync-delay 0".to_owned();
     let lines = std::slice::from_ref(&at_once);
-    let primary = begin(server(folder, "redis-1", Lease::any()?, String::new(), options, lines)?)?;
+    let primary = begin(replicated(folder, "redis-1", options, lines)?)?;
     let address = primary.lease().address();
     let mut parts = vec![primary];
     let follow =
         [format!("replicaof {} {}", address.ip(), address.port()), "repl-diskless-sync-delay 0".to_owned()];
     for number in 2..2 + REPLICAS {
-        let name = format!("redis-{number}");
-        parts.push(begin(server(folder, &name, Lease::any()?, String::new(), options, &follow)?)?);
+        parts.push(begin(replicated(folder, &format!("redis-{number}"), options, &follow)?)?);
     }
     // Sentinels ask the primary for its replicas when they start, and then every ten seconds only.
     ask_until(address, "info replication", |info| info.matches("state=online").count() == REPLICAS)?;
@@ -49,6 +48,12 @@ pub(in super::super) fn sentinels(
     }
     let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
     Ok((parts, format!("redis+sentinel://{}{}/{MASTER}", options.prefix(), hosts.join(","))))
+}
+
+fn replicated(folder: &Folder, name: &str, options: &Options, lines: &[String]) -> Result<Part, StackError> {
+    let lease = Lease::any()?;
+    let url = format!("redis://{}", lease.address());
+    server(folder, name, lease, url, options, lines)
 }
 
 fn sentinel(folder: &Folder, name: &str, primary: SocketAddr) -> Result<Part, StackError> {

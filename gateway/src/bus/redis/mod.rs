@@ -10,7 +10,9 @@
 
 mod author;
 mod directory;
+mod presence;
 mod replicas;
+mod roll;
 mod start;
 mod streams;
 
@@ -18,7 +20,7 @@ use std::cell::{Cell, RefCell};
 
 use hubbub_common::config::Ack;
 use hubbub_common::entry::new_origin;
-use hubbub_common::redis::{Commands, Interrupter, ShardReaders};
+use hubbub_common::redis::{Commands, Freshness, Interrupter, ShardReaders};
 use hubbub_common::shard::Shards;
 use redis::RedisError;
 use redis::aio::{MultiplexedConnection, PubSubStream};
@@ -26,12 +28,19 @@ use redis::aio::{MultiplexedConnection, PubSubStream};
 use super::backend::{BusError, READ_WAIT};
 use author::Asked;
 use replicas::Replicas;
+use roll::Known;
 use streams::READ_ENTRIES_MAX;
 
 /// See the module's text.
 pub struct RedisBackend {
-    /// This run of this gateway: presence that an earlier run left behind must not count as ours.
+    server_id: String,
+    /// This process, to which answers of the control plane go.
     run_id: String,
+    /// What presence is noted as: see [`Presence`](super::backend::Presence).
+    run: RefCell<String>,
+    known: RefCell<Known>,
+    /// The last one that was said.
+    heartbeat_ms: Cell<u64>,
     shards: Shards,
     commands: Commands,
     appends: Commands,
@@ -40,9 +49,12 @@ pub struct RedisBackend {
     reader: RefCell<Option<MultiplexedConnection>>,
     /// `CLIENT ID` of the reader, to unblock it.
     reader_id: Cell<Option<i64>>,
+    /// Whether the reader's connection was there at the last survey.
+    surveyed: Cell<bool>,
     /// The readers of a Cluster, while nobody reads.
     shard_readers: RefCell<Option<ShardReaders>>,
     interrupter: Option<Interrupter>,
+    freshness: Option<Freshness>,
     channels: RefCell<Option<PubSubStream>>,
     asked: RefCell<Asked>,
 }
@@ -55,6 +67,10 @@ impl RedisBackend {
         let cluster = commands.servers().url().is_cluster();
         let readers = cluster.then(|| ShardReaders::new(&commands, READ_ENTRIES_MAX, READ_WAIT));
         Self {
+            server_id: server_id.to_owned(),
+            run: RefCell::default(),
+            known: RefCell::default(),
+            heartbeat_ms: Cell::default(),
             run_id: format!("{server_id}#{:08x}", new_origin() >> 32),
             shards,
             commands,
@@ -62,7 +78,9 @@ impl RedisBackend {
             replicas,
             reader: RefCell::new(None),
             reader_id: Cell::new(None),
+            surveyed: Cell::new(false),
             interrupter: readers.as_ref().map(ShardReaders::interrupter),
+            freshness: readers.as_ref().map(ShardReaders::freshness),
             shard_readers: RefCell::new(readers),
             channels: RefCell::new(None),
             asked: RefCell::default(),

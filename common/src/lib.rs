@@ -26,4 +26,6 @@ pub mod redis;
 pub mod redis_url;
 pub mod settings;
 pub mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod token;

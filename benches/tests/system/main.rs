@@ -24,6 +24,7 @@ mod redis_fails_over;
 mod redis_shapes;
 mod redis_unfit;
 mod rest;
+mod resume;
 mod rights;
 mod settings;
 mod slow;

@@ -71,7 +71,7 @@ impl Gateway {
         let status = Arc::new(Status::new(name, "epoll", true, plan.cores));
         status.set_bus_up(true);
         let links = Links::bounded(plan.cores, plan.asks_max, plan.batches_max).unwrap();
-        let verifier = Arc::new(Verifier::new(Some(b"0123456789abcdef0123456789abcdef"), None).unwrap());
+        let verifier = Arc::new(Verifier::new(&"0123456789abcdef0123456789abcdef".into()).unwrap());
         let per_user_max = config.connections_per_user_max;
         let admission = Admission::new(per_user_max, 0, links.cores.clone());
         let now_s = scene.now_ms() / 1_000;

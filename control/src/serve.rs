@@ -6,7 +6,7 @@ use std::time::Duration;
 use hubbub_common::clock::Monotonic;
 use hubbub_common::metrics::describe_all;
 use hubbub_common::settings::{
-    DATABASE_URL, DIRECT_DATABASE_URL, REDIS_URL, SHARDS, SettingError, unknown_variables,
+    DATABASE_URL, DIRECT_DATABASE_URL, REDIS_URL, SHARDS, SettingError, UPLOADS_URL, unknown_variables,
 };
 use hubbub_common::token::{Signer, Verifier};
 use hubbub_common::{keys, log};
@@ -21,7 +21,7 @@ use crate::app::{App, Parts, PersisterStatus};
 use crate::config::{Config, shown};
 use crate::password::Passwords;
 use crate::publish::Publisher;
-use crate::{Failed, answers, http, membership, migrate, persister, store};
+use crate::{Failed, answers, http, membership, migrate, persister, store, uploads};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
@@ -75,6 +75,8 @@ pub fn serve(config: Config) -> Result<(), Failed> {
             passwords: Passwords::new(passwords_at_once).map_err(|error| Failed::Other(error.to_string()))?,
             publisher: Publisher::new(config.shared.shards, window_ms),
             metrics,
+            uploads: uploads::Store::new(&config.uploads, config.jwt_secret()?.reveal().as_bytes())
+                .map_err(|problem| SettingError { name: UPLOADS_URL.name, problem })?,
             persister: PersisterStatus::default(),
             clock: Monotonic::start(),
             config,
@@ -96,6 +98,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
     tokio::spawn(answers::run(app.clone()));
+    tokio::spawn(uploads::unused::run(app.clone()));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
         let mut every = tokio::time::interval(UPKEEP);
@@ -105,6 +108,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         }
     });
     let shared = &app.config.shared;
+    tracing::info!(place = %app.config.uploads.place, "uploaded files are kept here");
     tracing::info!(
         server_id = shared.server_id,
         "hubbub-control {} listens on {}",

@@ -18,6 +18,8 @@ mod persister;
 mod redis_dies;
 mod rest;
 mod rights;
+mod s3;
 mod settings;
 mod stack;
 mod tidy;
+mod uploads;

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use hubbub_common::dedupe::{Dedupe, Verdict};
 use hubbub_common::entry::{Entry, EntryError, Record};
-use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UploadId, UserId};
 use hubbub_common::metrics::PERSISTED;
 use hubbub_common::shard::Shard;
 
 use super::Stopped;
 use super::source::ReadEntry;
+use crate::uploads::mentions::mentions;
 
 /// A new message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Batch {
     pub(super) messages: Vec<NewMessage>,
     /// By room and message: author, body, and when.
     pub(super) edits: BTreeMap<(RoomId, MessageId), (UserId, String, u64)>,
+    /// Uploads that new messages name.
+    pub(super) uses: Vec<(UploadId, RoomId, MessageId)>,
     pub(super) deletions: Vec<(RoomId, MessageId)>,
     /// By room, message, user and emoji: whether it stands.
     pub(super) reactions: BTreeMap<(RoomId, MessageId, UserId, String), bool>,
@@ -97,6 +100,7 @@ impl Batch {
             Record::Message { room, from, name, kind, body, nonce, reply_to } => {
                 // Who writes has read.
                 self.reads.insert((room, from), id);
+                self.uses.extend(mentions(&body).map(|upload| (upload, room, id)));
                 self.messages.push(NewMessage {
                     room,
                     id,

@@ -17,6 +17,7 @@ use hubbub_common::clock::Monotonic;
 use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
 use hubbub_common::protocol::MessageKind;
+use hubbub_common::redis_url::RedisUrl;
 use hubbub_common::shard::Shards;
 use hubbub_gateway::bus::{
     Answer, Ask, BusConfig, BusHandle, Event, Inbox, JoinAsk, Links, Tell, Waiter, start,
@@ -78,7 +79,8 @@ fn main() -> ExitCode {
 fn run(time: Duration) -> Result<String, String> {
     let stack = Stack::builder().gateways(0).controls(0).without_haproxy().start();
     let stack = stack.map_err(|error| error.to_string())?;
-    let redis = stack.redis_url().ok_or("no Redis")?.parse().map_err(|error: &str| error.to_owned())?;
+    let redis: RedisUrl =
+        stack.redis_url().ok_or("no Redis")?.parse().map_err(|error: &str| error.to_owned())?;
     let redis_pid = stack.redis().and_then(Part::pid).ok_or("no Redis")?;
     let shards = Shards::new(SHARDS).ok_or("shards")?;
     let shared = Arc::new(Shared::default());
@@ -88,7 +90,7 @@ fn run(time: Duration) -> Result<String, String> {
         let server_id = format!("gateway-{number}");
         let status = Arc::new(Status::new(&server_id, "io_uring", true, 1));
         let config = BusConfig {
-            redis: Some(Clone::clone(&redis)),
+            redis: Some(redis.clone().into()),
             shards,
             resume_window: Duration::from_mins(2),
             resume_bytes_max: 64 << 20,

@@ -51,8 +51,8 @@ pub struct Shared {
     pub development: bool,
     /// The streams.
     pub shards: Shards,
-    /// Where Redis is.
-    pub redis: RedisUrl,
+    /// Where Redis is, and what is expected of it.
+    pub redis: RedisSettings,
     /// HS256 secret of tickets.
     pub jwt_secret: Option<Secret>,
     /// Ed25519 public key of tickets, PEM.
@@ -102,7 +102,11 @@ impl Shared {
                 let count = value.parse().ok().and_then(Shards::new);
                 count.ok_or_else(|| format!("expected a number from 1 to {SHARDS_MAX}"))
             })?,
-            redis: settings.get(&names::REDIS_URL, RedisUrl::from_str)?,
+            redis: RedisSettings {
+                url: settings.get(&names::REDIS_URL, RedisUrl::from_str)?,
+                ca: settings.optional(&names::REDIS_CA_FILE, read_file)?,
+                ack: Ack::check(settings)?,
+            },
             jwt_secret: settings.optional(&names::JWT_SECRET, |value| {
                 if value.len() >= SECRET_BYTES_MIN || development {
                     Ok(Secret(value.to_owned()))
@@ -151,6 +155,50 @@ impl Shared {
         let hops: Vec<_> = forwarded_for.flat_map(|value| value.split(',')).collect();
         let hops = hops.into_iter().rev().map_while(|hop| hop.trim().parse::<IpAddr>().ok());
         hops.map(|hop| hop.to_canonical()).find(|hop| !self.trusts(*hop)).unwrap_or(peer)
+    }
+}
+
+/// What both programs are told about Redis.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// Where it is.
+    pub url: RedisUrl,
+    /// Certificates that vouch for it, PEM; those of the system where absent.
+    pub ca: Option<Vec<u8>>,
+    /// What an acknowledgement waits for.
+    pub ack: Ack,
+}
+
+impl From<RedisUrl> for RedisSettings {
+    fn from(url: RedisUrl) -> Self {
+        Self { url, ca: None, ack: Ack::Stored }
+    }
+}
+
+/// What an acknowledgement waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ack {
+    /// The message is stored in Redis.
+    Stored,
+    /// So many replicas have it as well.
+    Replicated {
+        /// How many.
+        replicas: u32,
+        /// How long they may take.
+        wait: Duration,
+    },
+}
+
+impl Ack {
+    fn check(settings: &Settings) -> Result<Self, SettingError> {
+        let replicas = settings.get(&names::ACK_REPLICAS, within(1..=100))?;
+        // More than that, and the command before the next one's reply would count as lost.
+        let wait_ms = settings.get(&names::ACK_WAIT_MS, within(1..=1_500))?;
+        settings.get(&names::ACK, |value| match value {
+            "stored" => Ok(Self::Stored),
+            "replicated" => Ok(Self::Replicated { replicas, wait: Duration::from_millis(wait_ms) }),
+            _ => Err("expected stored or replicated"),
+        })
     }
 }
 
@@ -261,6 +309,10 @@ mod tests {
             ("HUBBUB_SHARDS", "0"),
             ("HUBBUB_SHARDS", "4097"),
             ("HUBBUB_REDIS_URL", "http://x"),
+            ("HUBBUB_REDIS_CA_FILE", "/nowhere/at.all"),
+            ("HUBBUB_ACK", "maybe"),
+            ("HUBBUB_ACK_REPLICAS", "0"),
+            ("HUBBUB_ACK_WAIT_MS", "1501"),
             ("HUBBUB_JWT_SECRET", "short"),
             ("HUBBUB_JWT_PUBLIC_KEY_FILE", "/nowhere/at.all"),
             ("HUBBUB_ALLOWED_ORIGINS", "*"),

@@ -1,10 +1,10 @@
 //! What gateway and control plane share.
 //!
-//! Invariants: nothing here opens a socket, names a runtime or spawns a thread; only [`clock`] reads a clock
-//! and only [`settings`] reads the environment. Every name that two programs must agree on (settings,
+//! Invariants: nothing here opens a socket, names a runtime or spawns a thread, except for `redis`, which is a
+//! feature of its own; only [`clock`] reads a clock and only [`settings`] reads the environment. Every name that two programs must agree on (settings,
 //! metrics, Redis keys, the bytes of an entry, the shard of a room) is defined here once.
 //!
-//! Absent on purpose: connections to Redis and Postgres, which belong to the runtime of each program.
+//! Absent on purpose: connections to Postgres, which only the control plane has.
 
 pub mod asks;
 pub mod clock;
@@ -18,6 +18,8 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod protocol;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod redis_url;
 pub mod settings;
 pub mod shard;

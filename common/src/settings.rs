@@ -63,7 +63,11 @@ settings! {
     SERVER_ID = Setting::new("HUBBUB_SERVER_ID", None, "unique in the cluster, 1 to 64 of A-Z a-z 0-9 . _ : - [default: host name and port]");
     ENV = Setting::new("HUBBUB_ENV", Some("production"), "production or development; development allows short secrets, cookies without Secure, and any Origin by *");
     SHARDS = Setting::new("HUBBUB_SHARDS", Some("64"), "number of streams, 1 to 4096; fixed at the cluster's first start");
-    REDIS_URL = Setting::new("HUBBUB_REDIS_URL", Some("redis://127.0.0.1:6379"), "redis://[user:password@]host:port[/db] or unix:///path").alias("REDIS_URL").secret();
+    REDIS_URL = Setting::new("HUBBUB_REDIS_URL", Some("redis://127.0.0.1:6379"), "redis://[user:password@]host:port[/db], rediss:// with TLS, unix:///path, redis+sentinel://host,host/master, or a comma list of Cluster nodes").alias("REDIS_URL").secret();
+    REDIS_CA_FILE = Setting::new("HUBBUB_REDIS_CA_FILE", None, "PEM file with the certificates that vouch for Redis, for rediss:// [default: those of the system]");
+    ACK = Setting::new("HUBBUB_ACK", Some("stored"), "what an ack waits for: stored in Redis, or also replicated to replicas of it");
+    ACK_REPLICAS = Setting::new("HUBBUB_ACK_REPLICAS", Some("1"), "replicas that must have a message before its ack, with HUBBUB_ACK=replicated");
+    ACK_WAIT_MS = Setting::new("HUBBUB_ACK_WAIT_MS", Some("1000"), "how long replicas may take to confirm, milliseconds; then the sender hears internal");
     JWT_SECRET = Setting::new("HUBBUB_JWT_SECRET", None, "HS256 secret of tickets, at least 32 bytes").alias("JWT_SECRET").secret();
     JWT_PUBLIC_KEY_FILE = Setting::new("HUBBUB_JWT_PUBLIC_KEY_FILE", None, "PEM file with the Ed25519 public key of tickets signed elsewhere");
     ALLOWED_ORIGINS = Setting::new("HUBBUB_ALLOWED_ORIGINS", None, "comma list of exact origins such as https://chat.example.org; * in development [default: same host only]");
@@ -106,11 +110,15 @@ settings! {
 }
 
 /// The settings of both programs.
-const BOTH: [Setting; 14] = [
+const BOTH: [Setting; 18] = [
     SERVER_ID,
     ENV,
     SHARDS,
     REDIS_URL,
+    REDIS_CA_FILE,
+    ACK,
+    ACK_REPLICAS,
+    ACK_WAIT_MS,
     JWT_SECRET,
     JWT_PUBLIC_KEY_FILE,
     ALLOWED_ORIGINS,

@@ -8,7 +8,7 @@ use hubbub_common::asks::{ASK_MS_MAX, AuthorAnswer, AuthorAsk};
 use hubbub_common::clock::now_ms;
 use hubbub_common::keys;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, cmd};
+use redis::cmd;
 
 use crate::app::App;
 use crate::error::Error;
@@ -33,11 +33,10 @@ pub async fn run(app: App) {
 
 async fn answer_all(app: &App) -> Result<(), Error> {
     // Of its own, because a call that waits holds up everything behind it.
-    let config = AsyncConnectionConfig::new().set_response_timeout(Some(RESPONSE_MAX));
-    let client = Client::open(app.config.shared.redis.reveal())?;
-    let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+    let mut connection = app.redis.connect(keys::ASKS, Some(RESPONSE_MAX)).await?;
     loop {
-        if let Some(ask) = next(&mut connection).await? {
+        let ask = next(&mut connection).await.inspect_err(|_| app.redis.is_out_of_date())?;
+        if let Some(ask) = ask {
             let answer = answer(app, &ask).await?;
             let answer =
                 serde_json::to_string(&answer).map_err(|error| Error::Internal(error.to_string()))?;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use deadpool_postgres::{Object, Pool};
 use hubbub_common::clock::Monotonic;
+use hubbub_common::redis::Commands;
 use hubbub_common::token::{Signer, Verifier};
 use metrics_exporter_prometheus::PrometheusHandle;
-use redis::aio::ConnectionManager;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -27,8 +27,8 @@ pub struct Parts {
     pub pool: Pool,
     /// Connections to a replica, where there is one.
     pub read_pool: Option<Pool>,
-    /// Connection to Redis; reconnects by itself.
-    pub redis: ConnectionManager,
+    /// Connections to Redis; reconnect by themselves.
+    pub redis: Commands,
     /// Signs tickets.
     pub signer: Signer,
     /// Checks tickets.

@@ -107,11 +107,15 @@ async fn log_in(app: &App, user: &User, origin: Origin) -> Result<String, Error>
     let json = serde_json::to_string(&session).map_err(|error| Error::Internal(error.to_string()))?;
     let hash = session_token_hash(&token);
     membership::refresh(app, user.id).await?;
-    let mut transaction = redis::pipe();
-    transaction.atomic();
-    transaction.cmd("SET").arg(keys::login_session(&hash)).arg(json).arg("EX").arg(LOGIN_SESSION_SECONDS);
-    transaction.cmd("ZADD").arg(keys::login_sessions_of(user.id)).arg(created_at).arg(&hash);
-    transaction.query_async::<()>(&mut app.redis.clone()).await?;
+    // Listed before it is good for anything, so that none is good and not listed. Not a transaction: in a Cluster
+    // the two keys live apart.
+    let mut redis = app.redis.clone();
+    let mut list = cmd("ZADD");
+    list.arg(keys::login_sessions_of(user.id)).arg(created_at).arg(&hash);
+    list.query_async::<()>(&mut redis).await?;
+    let mut set = cmd("SET");
+    set.arg(keys::login_session(&hash)).arg(json).arg("EX").arg(LOGIN_SESSION_SECONDS);
+    set.query_async::<()>(&mut redis).await?;
     Ok(token)
 }
 

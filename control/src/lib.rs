@@ -22,6 +22,7 @@ pub mod store;
 pub mod token;
 pub mod uploads;
 
+use hubbub_common::redis::start::Refusal;
 use hubbub_common::settings::SettingError;
 
 /// Why a command did not succeed.
@@ -36,4 +37,13 @@ pub enum Failed {
     /// A server is away, or refused; the text says what to do.
     #[error("{0}")]
     Other(String),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Setting(error) => Self::Setting(error),
+            Refusal::Server(problem) => Self::Other(problem),
+        }
+    }
 }

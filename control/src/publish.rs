@@ -4,16 +4,20 @@
 //! connection breaks before the reply the outcome is unknown, and the caller hears `unavailable`; with a nonce
 //! the request can be repeated safely. A nonce is settled by the rule of every reader ([`hubbub_common::dedupe`]):
 //! an instance that sends with nonces to a shard reads that shard's recent entries too, as far as it has to.
+//! Where replicas are waited for and do not confirm in time, the caller hears `unavailable` as well.
+
+use std::time::Duration;
 
 use hubbub_common::clock::now_ms;
+use hubbub_common::config::Ack;
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::{Entry, Notice, Origin, Record, encode, new_origin};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::keys;
+use hubbub_common::redis::{Commands, Reply};
 use hubbub_common::shard::{Shard, Shards};
-use redis::aio::ConnectionManager;
-use redis::cmd;
 use redis::streams::StreamRangeReply;
+use redis::{RedisError, cmd, from_redis_value};
 use tokio::sync::Mutex;
 
 use crate::error::Error;
@@ -30,6 +34,15 @@ pub struct Publisher {
     origin: Origin,
     by_shard: Vec<Mutex<OfShard>>,
     control: Mutex<OfShard>,
+    /// Where replicas are waited for.
+    replicas: Option<Replicas>,
+}
+
+/// `WAIT` holds up what comes after it, so appends then have a connection of their own.
+struct Replicas {
+    appends: Commands,
+    count: u32,
+    wait: Duration,
 }
 
 struct OfShard {
@@ -42,21 +55,28 @@ struct OfShard {
 
 impl Publisher {
     /// Remembers nonces for `window_ms`.
-    pub fn new(shards: Shards, window_ms: u64) -> Self {
+    pub fn new(shards: Shards, window_ms: u64, ack: Ack, redis: &Commands) -> Self {
         let of_shard = || Mutex::new(OfShard { seq: 0, read: EntryId::ZERO, dedupe: Dedupe::new(window_ms) });
         let by_shard = shards.all().map(|_| of_shard()).collect();
-        Self { shards, window_ms, origin: new_origin(), by_shard, control: of_shard() }
+        let replicas = match ack {
+            Ack::Stored => None,
+            Ack::Replicated { replicas, wait } => {
+                Some(Replicas { appends: redis.apart(), count: replicas, wait })
+            }
+        };
+        Self { shards, window_ms, origin: new_origin(), by_shard, control: of_shard(), replicas }
     }
 
     /// Appends one record; gives its id, or that of the first with the same user and nonce.
-    pub async fn append(&self, redis: &ConnectionManager, record: &Record<'_>) -> Result<MessageId, Error> {
+    pub async fn append(&self, redis: &Commands, record: &Record<'_>) -> Result<MessageId, Error> {
         let shard = self.shards.of(record.room());
         let of_shard = self.by_shard.get(shard.index());
         let mut of_shard =
             of_shard.ok_or_else(|| Error::Internal("a shard out of range".to_owned()))?.lock().await;
         if let Some((user, nonce)) = record.nonce() {
             self.read_on(redis, shard, &mut of_shard).await?;
-            if let Some(first) = of_shard.dedupe.find(user, nonce) {
+            // Where replicas are waited for, a repeat is appended too: that it is confirmed says that the first is.
+            if let Some(first) = of_shard.dedupe.find(user, nonce).filter(|_| self.replicas.is_none()) {
                 return Ok(first);
             }
         }
@@ -64,7 +84,12 @@ impl Publisher {
         let entry = encode(self.origin, of_shard.seq, &[record.encode()]);
         let mut add = cmd("XADD");
         add.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(entry);
-        let id: String = add.query_async(&mut redis.clone()).await?;
+        let appends = self.replicas.as_ref().map_or(redis, |replicas| &replicas.appends);
+        let reply = appends.send(&add).await.map_err(RedisError::from)?;
+        if let Some(replicas) = &self.replicas {
+            replicas.confirm(&reply).await?;
+        }
+        let id: String = from_redis_value(reply.value).map_err(RedisError::from)?;
         let id = id.parse::<EntryId>().ok().and_then(|entry| MessageId::pack(entry, 0));
         let id = id.ok_or_else(|| Error::Internal("XADD answered no entry id".to_owned()))?;
         if let Some((user, nonce)) = record.nonce() {
@@ -78,7 +103,7 @@ impl Publisher {
     /// Who wrote a message that stands in its stream.
     pub async fn author(
         &self,
-        redis: &ConnectionManager,
+        redis: &Commands,
         room: RoomId,
         msg: MessageId,
     ) -> Result<Option<UserId>, Error> {
@@ -92,7 +117,7 @@ impl Publisher {
     }
 
     /// Tells every gateway.
-    pub async fn notify(&self, redis: &ConnectionManager, notice: &Notice<'_>) -> Result<(), Error> {
+    pub async fn notify(&self, redis: &Commands, notice: &Notice<'_>) -> Result<(), Error> {
         let mut control = self.control.lock().await;
         control.seq += 1;
         let entry = encode(self.origin, control.seq, &[notice.encode()]);
@@ -105,12 +130,7 @@ impl Publisher {
     }
 
     /// Feeds the memory of nonces with what was appended since the last time, within the window.
-    async fn read_on(
-        &self,
-        redis: &ConnectionManager,
-        shard: Shard,
-        of_shard: &mut OfShard,
-    ) -> Result<(), Error> {
+    async fn read_on(&self, redis: &Commands, shard: Shard, of_shard: &mut OfShard) -> Result<(), Error> {
         let window_start = EntryId { ms: now_ms().saturating_sub(self.window_ms), seq: 0 };
         if of_shard.read < window_start {
             of_shard.dedupe = Dedupe::new(self.window_ms);
@@ -133,5 +153,19 @@ impl Publisher {
                 return Ok(());
             }
         }
+    }
+}
+
+impl Replicas {
+    /// Waits until replicas have what was written on the connection of this reply.
+    async fn confirm(&self, reply: &Reply) -> Result<(), Error> {
+        let mut wait = cmd("WAIT");
+        wait.arg(self.count).arg(u64::try_from(self.wait.as_millis()).unwrap_or(1));
+        let have: u32 = wait.query_async(&mut reply.connection.clone()).await?;
+        if have >= self.count {
+            return Ok(());
+        }
+        let problem = format!("Redis: {have} of {} replicas confirmed in time", self.count);
+        Err(Error::Unavailable(problem))
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use hubbub_common::keys;
+use hubbub_common::redis::Commands;
 use redis::Script;
-use redis::aio::ConnectionManager;
 
 use crate::error::Error;
 
@@ -40,7 +40,7 @@ static TAKE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// Lets a request pass, or says when it may come again.
-pub async fn take(redis: &ConnectionManager, limit: Limit, subject: &str) -> Result<(), Error> {
+pub async fn take(redis: &Commands, limit: Limit, subject: &str) -> Result<(), Error> {
     let interval_us = 60_000_000 / limit.per_minute;
     let burst_us = interval_us * (limit.per_minute - 1);
     let wait_ms: u64 = TAKE

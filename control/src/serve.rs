@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hubbub_common::clock::Monotonic;
+use hubbub_common::log;
 use hubbub_common::metrics::describe_all;
+use hubbub_common::redis::start::start;
 use hubbub_common::settings::{
-    DATABASE_URL, DIRECT_DATABASE_URL, REDIS_URL, SHARDS, SettingError, UPLOADS_URL, unknown_variables,
+    DATABASE_URL, DIRECT_DATABASE_URL, SettingError, UPLOADS_URL, unknown_variables,
 };
 use hubbub_common::token::{Signer, Verifier};
-use hubbub_common::{keys, log};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, cmd};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_postgres::NoTls;
@@ -25,14 +24,32 @@ use crate::{Failed, answers, http, membership, migrate, persister, store, upload
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
-/// How long a command to Redis may take.
-const REDIS_MAX: Duration = Duration::from_secs(2);
 /// How long requests under way get to finish.
 const STOP_MAX: Duration = Duration::from_secs(5);
 /// How often the recorder tidies its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency histograms, seconds.
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
+const PROBES: [&[&str]; 16] = [
+    &["EVAL", "return 0", "1", "bus:{0}"],
+    &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
+    &["EVAL", "return 0", "1", "rate:x:y"],
+    &["XADD", "bus:{0}", "no-id", "e", ""],
+    &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
+    &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
+    &["XTRIM", "bus:{0}", "MINID", "0"],
+    &["XLEN", "bus:{0}"],
+    &["HSET", "last:{0}", "room", "id", "odd"],
+    &["HSET", "roles:0", "room", "role", "odd"],
+    &["DEL", "roles:0"],
+    &["GETEX", "session:none"],
+    &["ZADD", "sessions:0", "no-score", "x"],
+    &["EXISTS", "membership:loaded"],
+    &["GET", "persister:lag"],
+    &["WAIT", "0", "1"],
+];
 
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> Result<(), Failed> {
@@ -61,7 +78,8 @@ pub fn serve(config: Config) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Other(format!("the runtime: {error}")))?;
     runtime.block_on(async move {
-        let redis = wait_for_redis(&config).await?;
+        let shared = &config.shared;
+        let redis = start(&shared.redis, shared.shards, shared.wait, &PROBES).await?;
         let metrics = install_metrics().map_err(Failed::Other)?;
         let pool = |of| store::pool(of, config.database_connections_max).map_err(Failed::Other);
         let window_ms = u64::try_from(config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
@@ -69,11 +87,11 @@ pub fn serve(config: Config) -> Result<(), Failed> {
         let app = App::new(Parts {
             pool: pool(&config.database)?,
             read_pool: config.read_database.as_ref().map(pool).transpose()?,
-            redis,
             signer,
             verifier,
             passwords: Passwords::new(passwords_at_once).map_err(|error| Failed::Other(error.to_string()))?,
-            publisher: Publisher::new(config.shared.shards, window_ms),
+            publisher: Publisher::new(config.shared.shards, window_ms, config.shared.redis.ack, &redis),
+            redis,
             metrics,
             uploads: uploads::Store::new(&config.uploads, config.jwt_secret()?.reveal().as_bytes())
                 .map_err(|problem| SettingError { name: UPLOADS_URL.name, problem })?,
@@ -157,37 +175,6 @@ pub fn wait_for_postgres(config: &Config) -> Result<postgres::Config, Failed> {
         format!("Postgres at {}: {error}{cause}: start it, or set {name}", shown(&config.direct_database))
     }))?;
     Ok(direct)
-}
-
-async fn wait_for_redis(config: &Config) -> Result<ConnectionManager, Failed> {
-    let url = &config.shared.redis;
-    let bad_url =
-        |error: redis::RedisError| SettingError { name: REDIS_URL.name, problem: error.to_string() };
-    let client = Client::open(url.reveal()).map_err(bad_url)?;
-    let manager_config = ConnectionManagerConfig::new()
-        .set_number_of_retries(2)
-        .set_max_delay(Duration::from_secs(1))
-        .set_connection_timeout(Some(REDIS_MAX))
-        .set_response_timeout(Some(REDIS_MAX));
-    let connect = async || {
-        let mut manager = ConnectionManager::new_with_config(client.clone(), manager_config.clone()).await?;
-        cmd("PING").query_async::<String>(&mut manager).await?;
-        Ok::<_, redis::RedisError>(manager)
-    };
-    let describe =
-        |error: &redis::RedisError| format!("Redis at {url}: {error}: start it, or set {}", REDIS_URL.name);
-    let mut manager = wait(config.shared.wait, connect, describe).await?;
-    let shards = config.shared.shards.count();
-    let mut agree = redis::pipe();
-    agree.cmd("SET").arg(keys::SHARDS).arg(shards).arg("NX").ignore();
-    agree.cmd("GET").arg(keys::SHARDS);
-    let (agreed,): (u16,) =
-        agree.query_async(&mut manager).await.map_err(|error| Failed::Other(format!("Redis: {error}")))?;
-    if agreed != shards {
-        let problem = format!("this cluster was started with {agreed} shards, got {shards}");
-        return Err(SettingError { name: SHARDS.name, problem }.into());
-    }
-    Ok(manager)
 }
 
 /// Tries until it works or the time is over.

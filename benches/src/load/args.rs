@@ -11,6 +11,7 @@ use super::chaos::Chaos;
 use super::fanout::{Fanout, Pace};
 use super::idle::Idle;
 use super::ledger::Seating;
+use super::persist::Persist;
 use super::probe::PROBE_BYTES;
 use super::soak::Soak;
 use super::storm::Storm;
@@ -88,6 +89,12 @@ fn command() -> Command {
         .arg(value("seconds", "600", "how long faults go on"))
         .arg(Arg::new("seed").long("seed").value_name("N").help("repeats the choices of an earlier run"))
         .arg(json.clone());
+    let persist = Command::new("persist")
+        .about("Fills the streams, then lets the batch writer empty them into Postgres: messages a second")
+        .arg(value("messages", "1000000", "messages"))
+        .arg(value("rooms", "1000", "rooms"))
+        .arg(value("payload", "200", "bytes of a body"))
+        .arg(json.clone());
     let bus = Command::new("bus")
         .about("The bus alone: messages a second of two gateways through one Redis")
         .arg(value("seconds", "10", "how long to measure"))
@@ -102,6 +109,7 @@ fn command() -> Command {
         .subcommand(common(storm))
         .subcommand(common(soak))
         .subcommand(chaos)
+        .subcommand(persist)
         .subcommand(bus)
         .subcommand(bench::subcommand())
         .subcommand(Command::new("worker").hide(true))
@@ -129,6 +137,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("chaos", flags)) => {
             let report = chaos(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("persist", flags)) => {
+            let report = persist(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("bus", flags)) => {
@@ -210,6 +222,14 @@ fn chaos(flags: &ArgMatches) -> Result<Chaos, Failed> {
         rate: number(flags, "rate")?,
         time: seconds(flags)?,
         seed,
+    })
+}
+
+fn persist(flags: &ArgMatches) -> Result<Persist, Failed> {
+    Ok(Persist {
+        messages: count(flags, "messages", 1_000_000_000)?,
+        rooms: count(flags, "rooms", ROOMS_MAX)?,
+        payload_bytes: payload_bytes(flags)?,
     })
 }
 

@@ -13,6 +13,7 @@ mod fanout;
 mod fleet;
 mod idle;
 mod ledger;
+mod persist;
 mod probe;
 mod progress;
 mod resume;

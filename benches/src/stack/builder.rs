@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::hubbub::{Variable, control, gateway, migrate};
 use super::part::Part;
 use super::wait::until;
-use super::{Folder, Stack, StackError, haproxy, postgres, procfs, redis};
+use super::{Folder, RedisShape, Stack, StackError, haproxy, postgres, procfs, redis};
 
 /// How long a killed stack may take to be gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
@@ -33,12 +33,13 @@ pub struct Builder {
     gateways: usize,
     controls: usize,
     redis: Server,
+    redis_shape: RedisShape,
+    redis_options: redis::Options,
     postgres: Server,
     postgres_alone: bool,
     haproxy: bool,
     public_port: Option<u16>,
     folder: Option<PathBuf>,
-    durable: bool,
     env: Vec<Variable>,
     env_of_one: Vec<(String, Variable)>,
     report: Report,
@@ -50,12 +51,13 @@ impl Default for Builder {
             gateways: 2,
             controls: 1,
             redis: Server::Private,
+            redis_shape: RedisShape::default(),
+            redis_options: redis::Options::default(),
             postgres: Server::Private,
             postgres_alone: false,
             haproxy: true,
             public_port: None,
             folder: None,
-            durable: false,
             env: Vec::new(),
             env_of_one: Vec::new(),
             report: Arc::new(|_| {}),
@@ -96,6 +98,27 @@ impl Builder {
     #[must_use]
     pub fn without_haproxy(mut self) -> Self {
         self.haproxy = false;
+        self
+    }
+
+    /// How the servers of the private Redis are arranged.
+    #[must_use]
+    pub fn redis_shape(mut self, shape: RedisShape) -> Self {
+        self.redis_shape = shape;
+        self
+    }
+
+    /// The private Redis knows this ACL user only. Not for several servers: they would have to log in at each other.
+    #[must_use]
+    pub fn redis_user(mut self, user: &str, password: &str, rules: &str) -> Self {
+        self.redis_options.login = Some((user.to_owned(), password.to_owned(), rules.to_owned()));
+        self
+    }
+
+    /// A further line of the private servers' `redis.conf`.
+    #[must_use]
+    pub fn redis_conf(mut self, line: impl Into<String>) -> Self {
+        self.redis_options.lines.push(line.into());
         self
     }
 
@@ -150,7 +173,7 @@ impl Builder {
     /// Whether Redis and Postgres flush to disk as they should for data that matters.
     #[must_use]
     pub fn durable(mut self, durable: bool) -> Self {
-        self.durable = durable;
+        self.redis_options.durable = durable;
         self
     }
 
@@ -175,7 +198,7 @@ impl Builder {
             gateways: Vec::new(),
             controls: Vec::new(),
             postgres: None,
-            redis: None,
+            redis: Vec::new(),
             redis_url: None,
             database_url: None,
         };
@@ -205,9 +228,9 @@ impl Builder {
     fn start_redis(&self, stack: &mut Stack) -> Result<(), StackError> {
         match &self.redis {
             Server::Private => {
-                let part = self.begin("redis", || redis::redis(&stack.folder, self.durable))?;
-                stack.redis_url = Some(part.url().to_owned());
-                stack.redis = Some(part);
+                let (parts, url) = self.private_redis(&stack.folder)?;
+                stack.redis_url = Some(url);
+                stack.redis = parts;
             }
             Server::At(url) => stack.redis_url = Some(url.clone()),
             Server::None => {}
@@ -215,10 +238,26 @@ impl Builder {
         Ok(())
     }
 
+    fn private_redis(&self, folder: &Folder) -> Result<(Vec<Part>, String), StackError> {
+        let options = &self.redis_options;
+        let one = |make: fn(&Folder, &redis::Options) -> Result<Part, StackError>| {
+            let part = self.begin("redis", || make(folder, options))?;
+            let url = part.url().to_owned();
+            Ok((vec![part], url))
+        };
+        match self.redis_shape {
+            RedisShape::Single => one(redis::single),
+            RedisShape::Tls => one(redis::with_tls),
+            RedisShape::Sentinel => redis::sentinels(folder, options),
+            RedisShape::Cluster => redis::cluster(folder, options),
+        }
+    }
+
     fn start_postgres(&self, stack: &mut Stack) -> Result<(), StackError> {
         match &self.postgres {
             Server::Private => {
-                let part = self.begin("postgres", || postgres::postgres(&stack.folder, self.durable))?;
+                let part =
+                    self.begin("postgres", || postgres::postgres(&stack.folder, self.redis_options.durable))?;
                 stack.database_url = Some(part.url().to_owned());
                 stack.postgres = Some(part);
             }
@@ -255,6 +294,9 @@ impl Builder {
         let mut env = vec![pair("HUBBUB_ENV", "development")];
         if let Some(url) = stack.redis_url() {
             env.push(pair("HUBBUB_REDIS_URL", url));
+            if stack.redis.first().is_some_and(|redis| redis.url().starts_with("rediss://")) {
+                env.push((OsString::from("HUBBUB_REDIS_CA_FILE"), redis::authority(&stack.folder).into()));
+            }
         }
         if let Some(url) = stack.database_url() {
             env.push(pair("HUBBUB_DATABASE_URL", url));

@@ -36,7 +36,7 @@ pub(super) fn haproxy(
         probe: Probe::Http(internal.address(), "/health"),
         launch: launch.args(["-db", "-f", "haproxy.cfg"]),
         process: Process::none(),
-        _leases: vec![public, internal],
+        leases: vec![public, internal],
     })
 }
 

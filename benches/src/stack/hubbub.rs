@@ -48,7 +48,7 @@ fn server(
         probe: Probe::Http(internal.address(), "/health"),
         launch: launch.args(args).env(env).env(own),
         process: Process::none(),
-        _leases: vec![public, internal],
+        leases: vec![public, internal],
     })
 }
 

@@ -43,6 +43,7 @@ pub(crate) use folder::write_private;
 pub use part::{Kind, Part};
 pub(crate) use programs::profile_folder;
 pub use programs::{find, sibling};
+pub use redis::RedisShape;
 pub use spawn::{Launch, spawn};
 
 /// The shipped configuration of `HAProxy`, in which a stack changes addresses only.
@@ -64,7 +65,7 @@ pub struct Stack {
     gateways: Vec<Part>,
     controls: Vec<Part>,
     postgres: Option<Part>,
-    redis: Option<Part>,
+    redis: Vec<Part>,
     redis_url: Option<String>,
     database_url: Option<String>,
     jwt_secret: String,
@@ -117,9 +118,14 @@ impl Stack {
         &self.controls
     }
 
-    /// The private Redis.
+    /// The private Redis; of several servers the first primary.
     pub fn redis(&self) -> Option<&Part> {
-        self.redis.as_ref()
+        self.redis.first()
+    }
+
+    /// Every server of the private Redis, and its sentinels.
+    pub fn redis_servers(&self) -> &[Part] {
+        &self.redis
     }
 
     /// The private Postgres.

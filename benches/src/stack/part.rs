@@ -82,7 +82,7 @@ pub struct Part {
     pub(super) probe: Probe,
     pub(super) process: Mutex<Process>,
     /// Held for as long as the part may be started again.
-    pub(super) _leases: Vec<Lease>,
+    pub(super) leases: Vec<Lease>,
 }
 
 #[derive(Debug, Default)]
@@ -115,8 +115,13 @@ impl Part {
             launch,
             probe,
             process: Process::none(),
-            _leases: leases,
+            leases,
         }
+    }
+
+    /// Its own port. Panics for a part without one, of which there is none.
+    pub(super) fn lease(&self) -> &Lease {
+        self.leases.first().unwrap_or_else(|| panic!("{} has no port", self.name))
     }
 
     /// Such as `gateway-1`.
@@ -185,6 +190,12 @@ impl Part {
         });
         let late = || self.error(&format!("was not ready within {} s", READY_MAX.as_secs()));
         ready.unwrap_or_else(|| Err(late()))
+    }
+
+    /// The running process and those that it started.
+    pub fn pids(&self) -> Vec<u32> {
+        let pid = self.pid();
+        pid.into_iter().chain(pid.into_iter().flat_map(procfs::descendants)).collect()
     }
 
     /// How it ended, if it ended by itself or by somebody else's doing; told once.

@@ -50,7 +50,7 @@ pub(super) fn postgres(folder: &Folder, durable: bool) -> Result<Part, StackErro
         probe: Probe::Postgres(data.join("postmaster.pid")),
         launch,
         process: Process::none(),
-        _leases: vec![lease],
+        leases: vec![lease],
     })
 }
 

@@ -87,6 +87,12 @@ fn chaos() {
 }
 
 #[test]
+fn persist() {
+    let report = run("persist --messages 60000 --rooms 50");
+    has_figures(&report, &["messages_per_s", "control_cpu_us_per_message", "copy_rows_per_s", "of_copy"]);
+}
+
+#[test]
 fn bus() {
     let report = run("bus --seconds 1");
     has_figures(&report, &["messages", "messages_per_s", "redis_cpu_us_per_message"]);
@@ -104,6 +110,7 @@ fn bad_arguments_are_named() {
         ("storm --rooms 3 --connections 10", "--rooms"),
         ("soak --churn x", "--churn"),
         ("chaos --seed x", "--seed"),
+        ("persist --messages 0", "--messages"),
         ("bus --seconds 0", "--seconds"),
     ] {
         let output = Command::new(sibling("hubbub-load").unwrap()).args(args.split(' ')).output().unwrap();

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hubbub_benches::rest::Rest;
-use hubbub_benches::stack::{Part, Stack, wait};
+use hubbub_benches::stack::{Part, Stack, find, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use tokio_postgres::NoTls;
 
-use crate::client::{Client, Jar, Proof};
+use crate::client::{Client, Jar, Proof, mint};
 
 const FOLLOWS_MAX: Duration = Duration::from_mins(1);
 /// Times that the writer is killed in the middle.
@@ -112,4 +112,65 @@ fn exactly_one_instance_leads_and_another_takes_over() {
         (page["items"][0]["id"] == sent["id"]).then_some(())
     });
     assert!(seen.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_redis_lost_is_neither_missed_nor_doubled() {
+    let stack =
+        block_in_place(|| Stack::builder().gateways(1).controls(1).without_haproxy().start().unwrap());
+    let (control, gateway) = (stack.control(0), stack.gateway(0));
+    let token = mint(&stack, 1, &json!("*"));
+    let connect = async || {
+        let mut client = Client::connect(gateway.url(), Proof::Bearer(&token), &mut Jar::default()).await;
+        client.join("1", None).await;
+        client
+    };
+    let bodies = async || -> Vec<String> {
+        stored(stack.database_url().unwrap()).await.into_iter().map(|(body, _)| body).collect()
+    };
+    let persisted = |wanted: usize| {
+        let rest = Rest::new(control.url()).with_token(&token);
+        let there = || {
+            let page = rest.get("/rooms/1/messages").ok()?;
+            (page["items"].as_array()?.len() == wanted).then_some(())
+        };
+        assert!(block_in_place(|| wait::until(FOLLOWS_MAX, there)).is_some(), "{wanted} are persisted");
+    };
+    let mut client = connect().await;
+    client.send("1", "first", "n1").await;
+    client.send("1", "second", "n2").await;
+    persisted(2);
+
+    // As after a fail-over: the stream lacks its last entry, Postgres is ahead of it, and nobody remembers.
+    control.kill().unwrap();
+    gateway.kill().unwrap();
+    let port = stack.redis().unwrap().url().rsplit(':').next().unwrap();
+    let redis = |command: &str| {
+        let cli = std::process::Command::new(find("redis-cli").unwrap())
+            .args(["-p", port])
+            .args(command.split(' '))
+            .output();
+        String::from_utf8_lossy(&cli.unwrap().stdout).into_owned()
+    };
+    let shard = hubbub_common::shard::Shards::new(64).unwrap().of("1".parse().unwrap());
+    let stream = hubbub_common::keys::bus(shard);
+    let last = redis(&format!("xrevrange {stream} + - count 1")).lines().next().unwrap().to_owned();
+    assert_eq!(redis(&format!("xdel {stream} {last}")).trim(), "1");
+    let (database, connection) = tokio_postgres::connect(stack.database_url().unwrap(), NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    database.execute("UPDATE shard_offsets SET ms = ms + 60000", &[]).await.unwrap();
+    drop(database);
+    connection.await.unwrap().unwrap();
+    gateway.start().unwrap();
+    let mut client = connect().await;
+    client.send("1", "second", "n2").await;
+    client.ask(json!({"op": "send", "room": "1", "body": "third"})).await;
+    client.expect("ack").await;
+    block_in_place(|| control.start().unwrap());
+    persisted(3);
+    assert_eq!(bodies().await, ["first", "second", "third"]);
+    // And it goes on from there.
+    client.send("1", "fourth", "n4").await;
+    persisted(4);
+    assert_eq!(bodies().await, ["first", "second", "third", "fourth"]);
 }

@@ -6,13 +6,17 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 43] = [
+const BAD: [(&str, &str); 47] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
     ("HUBBUB_ENV", "prod"),
     ("HUBBUB_SHARDS", "0"),
     ("HUBBUB_REDIS_URL", "http://127.0.0.1"),
+    ("HUBBUB_REDIS_CA_FILE", "/nowhere/at.all"),
+    ("HUBBUB_ACK", "maybe"),
+    ("HUBBUB_ACK_REPLICAS", "0"),
+    ("HUBBUB_ACK_WAIT_MS", "0"),
     ("HUBBUB_JWT_SECRET", "short"),
     ("HUBBUB_JWT_PUBLIC_KEY_FILE", "/nowhere/at.all"),
     ("HUBBUB_ALLOWED_ORIGINS", "*"),

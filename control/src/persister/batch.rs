@@ -6,10 +6,10 @@ use hubbub_common::dedupe::{Dedupe, Verdict};
 use hubbub_common::entry::{Entry, EntryError, Record};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UploadId, UserId};
 use hubbub_common::metrics::PERSISTED;
+use hubbub_common::redis::ReadEntry;
 use hubbub_common::shard::Shard;
 
 use super::Stopped;
-use super::source::ReadEntry;
 use crate::uploads::mentions::mentions;
 
 /// A new message.
@@ -51,6 +51,11 @@ pub(super) struct Batch {
 /// The memory of repeats of each shard.
 pub(super) trait Dedupes {
     fn of(&mut self, shard: Shard) -> Option<&mut Dedupe>;
+
+    /// Whether this message is persisted already, where a shard has to be read again.
+    fn has(&self, _: Shard, _: MessageId) -> bool {
+        false
+    }
 }
 
 impl Batch {
@@ -78,9 +83,14 @@ impl Batch {
             }
             for (index, record) in entry.records() {
                 let Some(id) = MessageId::pack(id, index) else { continue };
-                match record {
-                    Some(record) => batch.add(dedupe, id, record),
-                    None => batch.unreadable += 1,
+                let Some(record) = record else {
+                    batch.unreadable += 1;
+                    continue;
+                };
+                if !dedupes.has(shard, id)
+                    && let Some(dedupe) = dedupes.of(shard)
+                {
+                    batch.add(dedupe, id, record);
                 }
             }
         }

@@ -3,9 +3,11 @@
 //! One instance leads. It holds a Postgres advisory lock on the very connection it writes with, so an instance
 //! that lost the lock can't write. Messages and the offset of each shard commit in one transaction; after any
 //! error the leader gives up everything it held in memory and starts again from the offsets. Repeats are
-//! dropped by the same rule as in the gateways ([`hubbub_common::dedupe`]), fed from a window before the offset.
+//! dropped by the same rule as in the gateways ([`hubbub_common::dedupe`]), fed from a window before the offset,
+//! or from Postgres where the streams lost that ([`recover`]).
 
 mod batch;
+mod recover;
 mod source;
 mod write;
 
@@ -97,7 +99,7 @@ async fn lead_with(app: &App, client: &mut Client) -> Result<(), Stopped> {
         return Ok(());
     }
     let offsets = write::offsets(client, app.config.shared.shards).await?;
-    let mut source = Source::start(app, offsets).await?;
+    let mut source = Source::start(app, client, offsets).await?;
     let mut writer = write::Writer::new(client).await?;
     tracing::info!(database = shown(&app.config.direct_database), "this instance persists messages now");
     app.persister.set_leader(true);

@@ -1,44 +1,41 @@
 //! The streams as the persister reads them: cursors, the memory of repeats, trimming, lag.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bytes::Bytes;
+use futures_util::future::try_join_all;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::Entry;
-use hubbub_common::ids::EntryId;
+use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::keys;
+use hubbub_common::redis::{Commands, ReadEntry, ShardReaders, entries, xread};
 use hubbub_common::shard::{Shard, Shards};
-use redis::aio::{ConnectionManager, MultiplexedConnection};
-use redis::streams::{StreamRangeReply, StreamReadReply};
-use redis::{AsyncConnectionConfig, Client, cmd};
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamRangeReply;
+use redis::{Cmd, cmd};
+use tokio_postgres::Client;
 
 use super::Stopped;
 use super::batch::{Batch, Dedupes};
+use super::recover::Recovery;
 use crate::app::App;
 
-/// Entries of one shard in one batch.
-const ENTRIES_MAX: usize = 100;
+/// Entries of one shard in one batch: with every shard behind and every entry full, a quarter million messages.
+const ENTRIES_MAX: usize = 16;
+/// Entries read at once where none are written.
+const PAGE_ENTRIES: usize = 100;
 /// How long a read waits for entries.
-const READ_WAIT_MS: usize = 1_000;
+const READ_WAIT: Duration = Duration::from_secs(1);
 /// How long a read may take before its connection counts as broken.
 const READ_MAX: Duration = Duration::from_secs(5);
 /// How often streams are trimmed and the lag is looked up.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
-/// An entry as read.
-#[derive(Debug, Clone)]
-pub(super) struct ReadEntry {
-    pub(super) shard: Shard,
-    pub(super) id: EntryId,
-    pub(super) bytes: Bytes,
-}
-
 /// See the module's text.
 pub(super) struct Source {
-    reader: MultiplexedConnection,
-    redis: ConnectionManager,
+    reader: Reader,
+    redis: Commands,
     shards: Shards,
     window_ms: u64,
     cursors: Vec<EntryId>,
@@ -46,26 +43,53 @@ pub(super) struct Source {
     /// Entries of each stream that are persisted and not trimmed: what else it holds is the lag.
     kept: Vec<u64>,
     tended: Monotonic,
+    recovery: Recovery,
+}
+
+/// Who waits for entries.
+enum Reader {
+    /// One read of all streams.
+    One(MultiplexedConnection),
+    /// One for each, in a Cluster.
+    Each(Box<ShardReaders>),
+}
+
+impl Reader {
+    async fn start(app: &App) -> Result<Self, Stopped> {
+        if app.redis.servers().url().is_cluster() {
+            return Ok(Self::Each(Box::new(ShardReaders::new(&app.redis, ENTRIES_MAX, READ_WAIT))));
+        }
+        Ok(Self::One(app.redis.connect(&keys::bus(Shard::new(0)), Some(READ_MAX)).await?))
+    }
+
+    async fn read(&mut self, cursors: &[(Shard, EntryId)]) -> Result<Vec<ReadEntry>, Stopped> {
+        match self {
+            Self::One(connection) => {
+                let read = xread(cursors, ENTRIES_MAX, READ_WAIT);
+                entries(read.query_async(connection).await?).ok_or(Stopped::Reply)
+            }
+            Self::Each(readers) => Ok(readers.read(cursors).await?),
+        }
+    }
 }
 
 impl Dedupes for Source {
     fn of(&mut self, shard: Shard) -> Option<&mut Dedupe> {
         self.dedupes.get_mut(shard.index())
     }
+
+    fn has(&self, shard: Shard, id: MessageId) -> bool {
+        self.recovery.has(shard, id)
+    }
 }
 
 impl Source {
     /// Goes to the offsets, and remembers what stood in the window before them.
-    pub(super) async fn start(app: &App, offsets: Vec<EntryId>) -> Result<Self, Stopped> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(Duration::from_secs(2)))
-            .set_response_timeout(Some(READ_MAX));
-        let client = Client::open(app.config.shared.redis.reveal())?;
-        let reader = client.get_multiplexed_async_connection_with_config(&config).await?;
+    pub(super) async fn start(app: &App, client: &Client, offsets: Vec<EntryId>) -> Result<Self, Stopped> {
         let window_ms = u64::try_from(app.config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
         let shards = app.config.shared.shards;
         let mut source = Self {
-            reader,
+            reader: Reader::start(app).await?,
             redis: app.redis.clone(),
             shards,
             window_ms,
@@ -73,27 +97,45 @@ impl Source {
             kept: vec![0; offsets.len()],
             cursors: offsets,
             tended: Monotonic::start(),
+            recovery: Recovery::default(),
         };
+        let mut lost = HashMap::new();
         for shard in shards.all() {
-            source.remember(shard).await?;
+            let offset = source.cursors.get(shard.index()).copied().unwrap_or_default();
+            let last = source.remember(shard).await?;
+            // An entry that is younger than the window is never trimmed.
+            if last != offset && offset.ms > now_ms().saturating_sub(window_ms) {
+                lost.insert(shard, offset);
+            }
+        }
+        source.recovery = Recovery::look_up(client, shards, &lost, window_ms, &mut source.dedupes).await?;
+        for (shard, offset) in lost {
+            if let (Some(cursor), Some(kept)) =
+                (source.cursors.get_mut(shard.index()), source.kept.get_mut(shard.index()))
+            {
+                *cursor = EntryId { ms: offset.ms.saturating_sub(window_ms), seq: 0 };
+                *kept = 0;
+            }
         }
         Ok(source)
     }
 
-    /// Trims what is older than the window exactly, then reads from there to the offset.
-    async fn remember(&mut self, shard: Shard) -> Result<(), Stopped> {
+    /// Trims what is older than the window exactly, then reads from there to the offset. Gives the last entry read.
+    async fn remember(&mut self, shard: Shard) -> Result<EntryId, Stopped> {
         let offset = self.cursors.get(shard.index()).copied().unwrap_or_default();
         let start = EntryId { ms: offset.ms.saturating_sub(self.window_ms), seq: 0 };
         self.trim(shard, start, "=").await?;
         let mut from = format!("{start}");
+        let mut newest = EntryId::ZERO;
         loop {
             let mut range = cmd("XRANGE");
-            range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(ENTRIES_MAX);
-            let page: StreamRangeReply = range.query_async(&mut self.reader).await?;
-            let Some(last) = page.ids.last() else { return Ok(()) };
+            range.arg(keys::bus(shard)).arg(&from).arg(offset.to_string()).arg("COUNT").arg(PAGE_ENTRIES);
+            let page: StreamRangeReply = range.query_async(&mut self.redis).await?;
+            let Some(last) = page.ids.last() else { return Ok(newest) };
             from = format!("({}", last.id);
             for entry in &page.ids {
                 let id: EntryId = entry.id.parse().map_err(|_| Stopped::Reply)?;
+                newest = id;
                 let bytes: Vec<u8> = entry.get(keys::ENTRY_FIELD).unwrap_or_default();
                 if let Some(kept) = self.kept.get_mut(shard.index()) {
                     *kept += 1;
@@ -109,28 +151,8 @@ impl Source {
 
     /// The next entries of all shards; waits a while where there are none.
     pub(super) async fn read(&mut self) -> Result<Vec<ReadEntry>, Stopped> {
-        let mut read = cmd("XREAD");
-        read.arg("COUNT").arg(ENTRIES_MAX).arg("BLOCK").arg(READ_WAIT_MS).arg("STREAMS");
-        let mut by_key = HashMap::new();
-        for shard in self.shards.all() {
-            let key = keys::bus(shard);
-            read.arg(&key);
-            by_key.insert(key, shard);
-        }
-        for cursor in &self.cursors {
-            read.arg(cursor.to_string());
-        }
-        let reply: Option<StreamReadReply> = read.query_async(&mut self.reader).await?;
-        let mut entries = Vec::new();
-        for stream in reply.into_iter().flat_map(|reply| reply.keys) {
-            let shard = by_key.get(&stream.key).copied().ok_or(Stopped::Reply)?;
-            for entry in stream.ids {
-                let id: EntryId = entry.id.parse().map_err(|_| Stopped::Reply)?;
-                let bytes: Vec<u8> = entry.get(keys::ENTRY_FIELD).unwrap_or_default();
-                entries.push(ReadEntry { shard, id, bytes: Bytes::from(bytes) });
-            }
-        }
-        Ok(entries)
+        let cursors: Vec<_> = self.shards.all().zip(self.cursors.iter().copied()).collect();
+        self.reader.read(&cursors).await
     }
 
     /// A batch is in Postgres: cursors move, and gateways can look up each room's newest event.
@@ -139,19 +161,27 @@ impl Source {
             if let Some(cursor) = self.cursors.get_mut(shard.index()) {
                 *cursor = *offset;
             }
+            self.recovery.reached(*shard, *offset);
         }
         for (shard, entries) in &batch.entries {
             if let Some(kept) = self.kept.get_mut(shard.index()) {
                 *kept += entries;
             }
         }
-        if !batch.last.is_empty() {
-            let mut pipeline = redis::pipe();
-            for (room, last) in &batch.last {
-                pipeline.hset(keys::last(self.shards.of(*room)), room.get(), last.get()).ignore();
-            }
-            pipeline.query_async::<()>(&mut self.redis).await?;
+        // One command for each shard, all at once: in a Cluster they go to several servers.
+        let mut by_shard: BTreeMap<Shard, Cmd> = BTreeMap::new();
+        for (room, last) in &batch.last {
+            let shard = self.shards.of(*room);
+            let set = by_shard.entry(shard).or_insert_with(|| {
+                let mut set = cmd("HSET");
+                set.arg(keys::last(shard));
+                set
+            });
+            set.arg(room.get()).arg(last.get());
         }
+        let redis = &self.redis;
+        let set = |set: Cmd| async move { set.query_async::<()>(&mut redis.clone()).await };
+        try_join_all(by_shard.into_values().map(set)).await?;
         Ok(())
     }
 

@@ -13,6 +13,8 @@ use hubbub_common::protocol::Role;
 use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginSession;
 
+pub use hubbub_common::redis::ReadEntry;
+
 /// How long one [`Streams::read`] waits for entries.
 pub const READ_WAIT: Duration = Duration::from_secs(1);
 
@@ -30,17 +32,6 @@ pub enum AppendError {
     /// The connection broke before the reply: perhaps stored.
     #[error("unknown outcome: {0}")]
     Unknown(String),
-}
-
-/// An entry as read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadEntry {
-    /// Its stream.
-    pub shard: Shard,
-    /// Its place in it.
-    pub id: EntryId,
-    /// Its encoded records.
-    pub bytes: Bytes,
 }
 
 /// Streams of entries, and a channel beside each for what is not stored.
@@ -66,6 +57,16 @@ pub trait Streams: 'static {
 
     /// What was said since the last call; waits for at most about [`READ_WAIT`].
     fn hear(&self) -> impl Future<Output = Result<Vec<Bytes>, BusError>>;
+
+    /// Whether [`Streams::replicated`] has anything to wait for.
+    fn awaits_replicas(&self) -> bool {
+        false
+    }
+
+    /// Whether as many replicas as asked for have what was appended to this shard before the call, in time.
+    fn replicated(&self, _: Shard) -> impl Future<Output = bool> + 'static {
+        std::future::ready(true)
+    }
 
     /// Whether the backend answers; also says that this gateway lives.
     fn heartbeat(&self) -> impl Future<Output = Result<(), BusError>>;

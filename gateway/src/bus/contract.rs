@@ -132,7 +132,7 @@ fn the_memory_backend_keeps_the_contract() {
 fn the_redis_backend_keeps_the_contract() {
     let (_stack, url) = redis();
     block_on(async {
-        check_backend(RedisBackend::start(&url, shards(), "g1", Duration::ZERO).await.unwrap()).await;
+        check_backend(RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap()).await;
     });
 }
 
@@ -147,7 +147,7 @@ impl FakeCore {
         let links = Links::new(1).unwrap();
         let status = Arc::new(Status::new(server_id, "none", redis.is_some(), 1));
         let config = BusConfig {
-            redis,
+            redis: redis.map(Into::into),
             shards: shards(),
             resume_window: Duration::from_mins(1),
             resume_bytes_max: 1 << 20,

@@ -18,6 +18,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::sync::Notify;
 
 use super::backend::{Directory, Streams};
+use super::confirm::Confirmations;
 use super::packer::Packer;
 use super::presence::PresenceQueue;
 use super::roles::RecentRoles;
@@ -52,6 +53,8 @@ pub(super) struct ShardState {
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
     pub(super) appended: HashMap<u64, Appended>,
+    /// Which of them replicas have, where acknowledgements wait for that.
+    pub(super) confirmations: Confirmations,
     /// Age of the oldest entry read since the last tick.
     pub(super) lag_ms: u64,
     /// By core: whether it had a session in a room of this shard.
@@ -125,6 +128,7 @@ pub(super) struct BusMetrics {
     pub(super) appends_stored: Counter,
     pub(super) appends_refused: Counter,
     pub(super) appends_unknown: Counter,
+    pub(super) unconfirmed: Counter,
     pub(super) read_seconds: Histogram,
     pub(super) entry_age_seconds: Histogram,
     pub(super) read_entries: Counter,
@@ -149,6 +153,7 @@ impl BusMetrics {
             appends_stored: appends("stored"),
             appends_refused: appends("refused"),
             appends_unknown: appends("unknown"),
+            unconfirmed: counter!(names::BUS_UNCONFIRMED.name),
             read_seconds: histogram!(names::BUS_READ_SECONDS.name),
             entry_age_seconds: histogram!(names::BUS_ENTRY_AGE_SECONDS.name),
             read_entries: counter!(names::BUS_READ_ENTRIES.name),
@@ -197,6 +202,7 @@ impl<B: Streams + Directory> Engine<B> {
             packer: Packer::default(),
             dedupe: Dedupe::new(resume_window_ms),
             appended: HashMap::new(),
+            confirmations: Confirmations::default(),
             lag_ms: 0,
             interested: vec![false; cores.len()],
         };
@@ -339,11 +345,12 @@ impl<B: Streams + Directory> Engine<B> {
             gauge.set(Duration::from_millis(std::mem::take(&mut of_shard.lag_ms)).as_secs_f64());
         }
         let mut given_up = Vec::new();
-        for shard in &mut state.shards {
-            given_up.extend(shard.appended.extract_if(|_, appended| waited_too_long(appended)));
+        for (shard, of_shard) in self.shards.all().zip(&state.shards) {
+            let late = of_shard.appended.iter().filter(|(_, appended)| waited_too_long(appended));
+            given_up.extend(late.map(|(seq, _)| (shard, *seq)));
         }
-        for (_, appended) in given_up {
-            state.fail(&appended.waiters, Failure::Unknown);
+        for (shard, seq) in given_up {
+            state.fail_entry(shard, seq, Failure::Unknown);
         }
     }
 }

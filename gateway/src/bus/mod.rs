@@ -15,6 +15,7 @@
 
 pub mod backend;
 mod change;
+mod confirm;
 mod engine;
 mod join;
 mod link;

@@ -2,7 +2,9 @@
 //!
 //! Promise: a waiter hears `Stored` only for what stands in the stream, and `Unavailable` only for what does
 //! not. Where the connection broke before the reply, the same entry is appended again; readers drop the
-//! second of two. Only if the backend stays away does the waiter hear `Unknown`.
+//! second of two. Only if the backend stays away does the waiter hear `Unknown`. Where acknowledgements wait for
+//! replicas ([`super::confirm`]), a repeat is appended like anything else: that it is confirmed says that the
+//! first one is.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,10 +34,11 @@ impl<B: Streams + Directory> Engine<B> {
         sender: Option<UserId>,
         waiter: Option<Waiter>,
     ) {
+        let may_answer = !self.backend.awaits_replicas();
         let mut borrowed = self.state.borrow_mut();
         let state = &mut *borrowed;
         let Some(of_shard) = state.shards.get_mut(shard.index()) else { return };
-        let first = nonce.and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
+        let first = nonce.filter(|_| may_answer).and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
         if let Some(first) = first {
             waiter.inspect(|waiter| state.answer(*waiter, Answer::Stored(first)));
             return;
@@ -74,6 +77,9 @@ impl<B: Streams + Directory> Engine<B> {
         let Some(pack) = of_shard.packer.next_pack() else { return };
         let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone() };
         of_shard.appended.insert(pack.seq, appended);
+        if self.backend.awaits_replicas() {
+            of_shard.confirmations.await_for(pack.seq);
+        }
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move {
             engine.append(shard, &pack).await;
@@ -85,40 +91,41 @@ impl<B: Streams + Directory> Engine<B> {
         });
     }
 
-    async fn append(&self, shard: Shard, pack: &Pack) {
+    async fn append(self: &Rc<Self>, shard: Shard, pack: &Pack) {
         let entry = Bytes::from(encode(self.origin, pack.seq, &pack.records));
         let began = self.clock.elapsed();
-        let failure = loop {
+        let mut failure = Failure::Unavailable;
+        loop {
             match self.backend.append(shard, entry.clone()).await {
                 Ok(_) => {
                     self.metrics.appends_stored.increment(1);
                     self.metrics.appended_records.increment(pack.records.len() as u64);
                     self.metrics.append_seconds.record(self.clock.elapsed().saturating_sub(began));
+                    self.confirm(shard, pack.seq);
                     return;
                 }
                 Err(AppendError::Refused(error)) => {
                     self.metrics.appends_refused.increment(1);
                     self.set_up(Err(&BusError(error)));
-                    break Failure::Unavailable;
                 }
                 Err(AppendError::Unknown(error)) => {
                     self.metrics.appends_unknown.increment(1);
                     self.set_up(Err(&BusError(error)));
-                    if self.has_come_back(shard, pack.seq) {
-                        return;
-                    }
-                    if self.clock.elapsed().saturating_sub(began) > UNKNOWN_MAX {
-                        break Failure::Unknown;
-                    }
-                    tokio::time::sleep(RETRY_PAUSE).await;
+                    failure = Failure::Unknown;
                 }
             }
-        };
-        let mut state = self.state.borrow_mut();
-        let appended = state.shard(shard).and_then(|of_shard| of_shard.appended.remove(&pack.seq));
-        if let Some(appended) = appended {
-            state.fail(&appended.waiters, failure);
+            // A refusal settles the fate of an entry only if no earlier try may have stored it.
+            let settled = failure == Failure::Unavailable;
+            if settled || self.clock.elapsed().saturating_sub(began) > UNKNOWN_MAX {
+                break;
+            }
+            // What came back is stored; that it is replicated takes an append that can be confirmed.
+            if !self.backend.awaits_replicas() && self.has_come_back(shard, pack.seq) {
+                return;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
+        self.state.borrow_mut().fail_entry(shard, pack.seq, failure);
     }
 
     /// Whether the reader has met the entry in the stream.

@@ -16,7 +16,7 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginMark;
 
 use super::backend::{Directory, ReadEntry, Streams};
-use super::engine::{Engine, Reading, State};
+use super::engine::{Engine, Reading, ShardState, State};
 use super::{Answer, Audience, Event, Failure, Tell};
 use crate::ws::encode::text_frame;
 
@@ -161,9 +161,20 @@ impl<B: Streams + Directory> Engine<B> {
             if stored.is_none() {
                 self.metrics.records_unknown.increment(1);
             }
-            if let Some(waiter) = waiter {
-                state.answer(waiter, stored.map_or(Answer::Failed(Failure::Unknown), Answer::Stored));
+            let Some(waiter) = waiter else { continue };
+            let Some(first) = stored else {
+                state.answer(waiter, Answer::Failed(Failure::Unknown));
+                continue;
+            };
+            let hold = |of_shard: &mut ShardState| of_shard.confirmations.hold(entry.seq, waiter, first);
+            if let Some(waiter) = state.shard(read.shard).and_then(hold) {
+                state.answer(waiter, Answer::Stored(first));
             }
+        }
+        if entry.origin == self.origin
+            && let Some(of_shard) = state.shard(read.shard)
+        {
+            of_shard.confirmations.came_back(entry.seq);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use hubbub_common::redis_url::RedisUrl;
+use hubbub_common::config::RedisSettings;
 use hubbub_common::settings::SettingError;
 use hubbub_common::shard::Shards;
 use tokio::task::LocalSet;
@@ -26,7 +26,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct BusConfig {
     /// Where the streams are; `None` for in memory.
-    pub redis: Option<RedisUrl>,
+    pub redis: Option<RedisSettings>,
     /// How many.
     pub shards: Shards,
     /// How long recent frames are kept.
@@ -81,9 +81,9 @@ pub fn start(
                     let _ = started.send(Ok(()));
                     run(Engine::new(MemoryBackend::default(), &config, cores, status), asks).await;
                 }
-                Some(url) => {
+                Some(redis) => {
                     let (shards, wait) = (config.shards, config.wait);
-                    match RedisBackend::start(url, shards, &config.server_id, wait).await {
+                    match RedisBackend::start(redis, shards, &config.server_id, wait).await {
                         Ok(backend) => {
                             let _ = started.send(Ok(()));
                             run(Engine::new(backend, &config, cores, status), asks).await;

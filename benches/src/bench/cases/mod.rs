@@ -36,6 +36,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
         latency(&scale),
         bus(&scale),
         storm(&scale),
+        persister(&scale),
         growth::processes(&scale),
         growth::rooms(&scale),
         growth::room_size(&scale),
@@ -143,6 +144,29 @@ fn bus(scale: &Scale) -> Case {
             Figure::new("/gateway_cpu_us_per_message", "gateways' CPU per message", "µs"),
         ],
         arms: vec![arm(HUBBUB, "", &format!("bus --seconds {} --json", scale.seconds), scale.seconds)],
+    }
+}
+
+fn persister(scale: &Scale) -> Case {
+    let messages = scale.persisted;
+    // As slow as it may be without being worth a figure.
+    let seconds = messages / 20_000;
+    Case {
+        name: "persister",
+        title: "Into Postgres".to_owned(),
+        about: format!(
+            "A backlog of {} messages of 200 bytes in 1,000 rooms; `COPY` is the same rows by one connection.",
+            count(messages)
+        ),
+        section: Section::Comparison,
+        figures: vec![
+            Figure::new("/messages_per_s", "messages/s", ""),
+            Figure::new("/control_cpu_us_per_message", "control's CPU per message", "µs"),
+            Figure::new("/postgres_cpu_us_per_message", "Postgres' CPU per message", "µs"),
+            Figure::new("/copy_rows_per_s", "COPY, rows/s", ""),
+            Figure::new("/of_copy", "× COPY", ""),
+        ],
+        arms: vec![arm(HUBBUB, "", &format!("persist --messages {messages} --json"), seconds)],
     }
 }
 

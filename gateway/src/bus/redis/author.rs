@@ -8,12 +8,12 @@ use hubbub_common::clock::now_ms;
 use hubbub_common::entry::Entry;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::keys;
-use redis::aio::MultiplexedConnection;
+use hubbub_common::redis::range;
 use redis::{Value, cmd, pipe};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::{RedisBackend, parse};
+use super::{RedisBackend, bus_error};
 use crate::bus::backend::BusError;
 
 /// Asks without an answer yet.
@@ -31,14 +31,10 @@ impl RedisBackend {
     ) -> Result<Option<UserId>, BusError> {
         let shard = self.shards.of(room);
         let entry = msg.entry().to_string();
-        let reply = self
-            .run(async |connection: &mut MultiplexedConnection| {
-                let mut command = cmd("XRANGE");
-                command.arg(keys::bus(shard)).arg(&entry).arg(&entry);
-                command.query_async::<Value>(connection).await
-            })
-            .await?;
-        let entries = parse::range(reply, shard)
+        let mut command = cmd("XRANGE");
+        command.arg(keys::bus(shard)).arg(&entry).arg(&entry);
+        let reply = command.query_async::<Value>(&mut self.commands()).await.map_err(bus_error)?;
+        let entries = range(reply, shard)
             .ok_or_else(|| BusError("XRANGE answered something else than entries".to_owned()))?;
         let entry = entries.first().and_then(|read| Entry::decode(&read.bytes).ok());
         Ok(entry.and_then(|entry| entry.author_in(room, msg.index())))
@@ -58,15 +54,13 @@ impl RedisBackend {
         let ask = AuthorAsk { ticket, run: self.run_id.clone(), room, msg, at_ms: now_ms() };
         let ask = serde_json::to_string(&ask).map_err(|error| BusError(error.to_string()))?;
         let oldest_kept = -isize::try_from(ASKS_MAX).unwrap_or(isize::MAX);
-        let (has_control,): (bool,) = self
-            .run(async |connection: &mut MultiplexedConnection| {
-                let mut pipeline = pipe();
-                pipeline.cmd("RPUSH").arg(keys::ASKS).arg(&ask).ignore();
-                pipeline.cmd("LTRIM").arg(keys::ASKS).arg(oldest_kept).arg(-1).ignore();
-                pipeline.cmd("EXISTS").arg(keys::PERSISTER_LAG);
-                pipeline.query_async(connection).await
-            })
-            .await?;
+        let mut push = pipe();
+        push.cmd("RPUSH").arg(keys::ASKS).arg(&ask).ignore();
+        push.cmd("LTRIM").arg(keys::ASKS).arg(oldest_kept).arg(-1).ignore();
+        push.query_async::<()>(&mut self.commands()).await.map_err(bus_error)?;
+        let mut lives = cmd("EXISTS");
+        lives.arg(keys::PERSISTER_LAG);
+        let has_control: bool = lives.query_async(&mut self.commands()).await.map_err(bus_error)?;
         if !has_control {
             return Ok(None);
         }

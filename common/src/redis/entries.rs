@@ -1,15 +1,42 @@
-//! Reading `XREAD` replies without the client library's maps: one pass, the entry's bytes moved out.
+//! `XREAD`, and its reply without the client library's maps: one pass, the entries' bytes moved out.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use hubbub_common::ids::EntryId;
-use hubbub_common::keys::ENTRY_FIELD;
-use hubbub_common::shard::Shard;
-use redis::Value;
+use redis::{Cmd, Value, cmd};
 
-use crate::bus::backend::ReadEntry;
+use crate::ids::EntryId;
+use crate::keys::{self, ENTRY_FIELD};
+use crate::shard::Shard;
 
-/// Entries of an `XREAD` reply, shard by shard; `shard_of` names the shard of a key.
-pub(super) fn entries(reply: Value, shard_of: impl Fn(&[u8]) -> Option<Shard>) -> Option<Vec<ReadEntry>> {
+/// An entry as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadEntry {
+    /// Its stream.
+    pub shard: Shard,
+    /// Its place in it.
+    pub id: EntryId,
+    /// Its encoded records.
+    pub bytes: Bytes,
+}
+
+/// Reads what comes after the cursors, at most `count` entries of each stream, waiting for at most `wait` where
+/// there is nothing yet.
+pub fn xread(cursors: &[(Shard, EntryId)], count: usize, wait: Duration) -> Cmd {
+    let mut command = cmd("XREAD");
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(1_000);
+    command.arg("COUNT").arg(count).arg("BLOCK").arg(wait_ms).arg("STREAMS");
+    for (shard, _) in cursors {
+        command.arg(keys::bus(*shard));
+    }
+    for (_, cursor) in cursors {
+        command.arg(cursor.to_string());
+    }
+    command
+}
+
+/// Entries of an `XREAD` reply, shard by shard; `None` where it is something else.
+pub fn entries(reply: Value) -> Option<Vec<ReadEntry>> {
     let mut entries = Vec::new();
     if reply == Value::Nil {
         return Some(entries);
@@ -17,19 +44,19 @@ pub(super) fn entries(reply: Value, shard_of: impl Fn(&[u8]) -> Option<Shard>) -
     let Value::Array(streams) = reply else { return None };
     for stream in streams {
         let [key, of_stream] = pair(stream)?;
-        let shard = shard_of(&bulk(key)?)?;
+        let shard = keys::shard_of_bus(&bulk(key)?)?;
         entries.append(&mut range(of_stream, shard)?);
     }
     Some(entries)
 }
 
 /// Entries of an `XRANGE` reply.
-pub(super) fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
+pub fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
     let Value::Array(of_stream) = reply else { return None };
     let mut entries = Vec::with_capacity(of_stream.len());
     for entry in of_stream {
         let [id, fields] = pair(entry)?;
-        let id = parse_id(&bulk(id)?)?;
+        let id = entry_id(&bulk(id)?)?;
         // An entry deleted between two reads has no fields.
         let Value::Array(fields) = fields else { continue };
         entries.push(ReadEntry { shard, id, bytes: field(fields).unwrap_or_default() });
@@ -37,16 +64,17 @@ pub(super) fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
     Some(entries)
 }
 
-/// The id of the only or first entry of an `XREVRANGE` reply.
-pub(super) fn first_id(reply: Value) -> Option<EntryId> {
+/// The id of the only or first entry of an `XREVRANGE` reply; zero where there is none.
+pub fn first_id(reply: Value) -> Option<EntryId> {
     let Value::Array(entries) = reply else { return None };
     match entries.into_iter().next() {
         None => Some(EntryId::ZERO),
-        Some(entry) => parse_id(&bulk(pair(entry)?.into_iter().next()?)?),
+        Some(entry) => entry_id(&bulk(pair(entry)?.into_iter().next()?)?),
     }
 }
 
-pub(super) fn parse_id(bytes: &[u8]) -> Option<EntryId> {
+/// An entry id, as Redis writes it.
+pub fn entry_id(bytes: &[u8]) -> Option<EntryId> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
@@ -82,19 +110,19 @@ mod tests {
     fn a_reply_is_taken_apart_and_anything_else_refused() {
         let entry = |id, fields| Value::Array(vec![text(id), fields]);
         let fields = Value::Array(vec![text("other"), text("x"), text("e"), text("bytes")]);
-        let reply = Value::Array(vec![Value::Array(vec![
-            text("bus:{3}"),
-            Value::Array(vec![entry("5-1", fields), entry("5-2", Value::Nil)]),
-        ])]);
-        let shard_of = |key: &[u8]| (key == b"bus:{3}").then(|| Shard::new(3));
+        let reply = |key| {
+            let of_stream = vec![entry("5-1", fields.clone()), entry("5-2", Value::Nil)];
+            Value::Array(vec![Value::Array(vec![text(key), Value::Array(of_stream)])])
+        };
         let expected = ReadEntry {
             shard: Shard::new(3),
             id: EntryId { ms: 5, seq: 1 },
             bytes: Bytes::from_static(b"bytes"),
         };
-        assert_eq!(entries(reply, shard_of).unwrap(), [expected]);
-        assert_eq!(entries(Value::Nil, shard_of).unwrap(), []);
-        assert_eq!(entries(Value::Int(1), shard_of), None);
+        assert_eq!(entries(reply("bus:{3}")).unwrap(), [expected]);
+        assert_eq!(entries(reply("other")), None);
+        assert_eq!(entries(Value::Nil).unwrap(), []);
+        assert_eq!(entries(Value::Int(1)), None);
         assert_eq!(first_id(Value::Array(vec![entry("7-0", Value::Nil)])), Some(EntryId { ms: 7, seq: 0 }));
         assert_eq!(first_id(Value::Array(vec![])), Some(EntryId::ZERO));
     }

@@ -210,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn uploads_that_messages_name_are_noted() {
+        let texts = ["hello", "[img]https://chat/api/v1/uploads/7", "/api/v1/uploads/8 /api/v1/uploads/7"];
+        let records: Vec<_> = texts.iter().map(|text| message(text, None)).collect();
+        let batch = gather(&[entry(1, encode(9, 1, &records))]).unwrap();
+        let uses: Vec<_> = batch.uses.iter().map(|(upload, _, msg)| (upload.get(), msg.index())).collect();
+        assert_eq!(uses, [(7, 1), (8, 2), (7, 2)]);
+    }
+
+    #[test]
     fn later_states_win() {
         let (a, b) = (MessageId::new(1 << 30).unwrap(), MessageId::new(1 << 31).unwrap());
         let read = |msg| Record::Read { room: room(), from: user(), msg, connection: 0 }.encode();

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use axum::http::header::CONTENT_TYPE;
 use hubbub_common::ids::UploadId;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
-use object_store::signer::{HeaderValue, Method, SignedUrlOptions, Signer as _};
+use object_store::signer::{HeaderName, HeaderValue, Method, SignedUrlOptions, Signer as _};
 use object_store::{
     Attribute, ClientOptions, GetOptions, ObjectStore as _, ObjectStoreExt as _, RetryConfig,
 };
@@ -82,7 +81,8 @@ impl Bucket {
     /// A URL to which the file can be sent.
     pub(super) async fn put_link(&self, upload: &Upload, life: Duration) -> Result<String, Error> {
         let content_type = HeaderValue::try_from(upload.content_type.as_str()).map_err(|_| not_a_header())?;
-        let options = SignedUrlOptions::new().with_signed_header(CONTENT_TYPE, content_type);
+        let options =
+            SignedUrlOptions::new().with_signed_header(HeaderName::from_static("content-type"), content_type);
         let url = self.store.signed_url_opts(Method::PUT, &self.path(upload.id), life, &options).await;
         Ok(url.map_err(|error| away(&error))?.into())
     }

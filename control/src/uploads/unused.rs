@@ -53,9 +53,9 @@ async fn clean_some(app: &App) -> Result<i64, Error> {
     let unused = store::unused(&*transaction, now_ms().saturating_sub(kept_ms), AT_ONCE).await?;
     for id in &unused {
         app.uploads.remove(*id).await?;
-        count("unused");
     }
     store::remove(&*transaction, &unused).await?;
     transaction.commit().await?;
+    unused.iter().for_each(|_| count("unused"));
     Ok(i64::try_from(unused.len()).unwrap_or(AT_ONCE))
 }

@@ -249,6 +249,7 @@ impl Driver {
             Tell::RoleChanged { .. }
             | Tell::RoomDeleted(_)
             | Tell::SessionsEnded(..)
+            | Tell::TellPresence(_)
             | Tell::Replace { .. }
             | Tell::Drain => {}
         }

@@ -18,6 +18,10 @@ pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
 /// Sorted set: runs of gateways as `server id#random`, score = last heartbeat in Unix milliseconds.
 pub const GATEWAYS: &str = "gateways";
 
+/// Sorted set: runs that have ended and whose presence is not removed yet, score = since when. In the slot of
+/// [`GATEWAYS`].
+pub const GATEWAYS_GONE: &str = "{gateways}:gone";
+
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
 
@@ -65,9 +69,19 @@ pub fn roles_of(user: UserId) -> String {
     format!("roles:{user}")
 }
 
-/// Sorted set, all scores 0: who is online in a room, as `user/run of a gateway/core`.
+/// Sorted set, all scores 0: who is online in a room, each a [`crate::presence::PresenceEntry`].
 pub fn presence(room: RoomId) -> String {
     format!("presence:{room}")
+}
+
+/// Set: the rooms in which a run of a gateway has entries, or had.
+pub fn presence_rooms(run: &str) -> String {
+    format!("presence-rooms:{run}")
+}
+
+/// String, expiring: the run of a gateway that removes the presence of one that has ended.
+pub fn presence_reaper(run: &str) -> String {
+    format!("presence-reaper:{run}")
 }
 
 /// GCRA state of a rate limit.

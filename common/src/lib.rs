@@ -17,6 +17,7 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod presence;
 pub mod protocol;
 #[cfg(feature = "redis")]
 pub mod redis;

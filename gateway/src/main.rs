@@ -10,7 +10,7 @@ use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway,
 use hubbub_common::token::Verifier;
 use hubbub_common::{log, settings};
 use hubbub_gateway::admission::Admission;
-use hubbub_gateway::bus::{BusConfig, Links, StartError, Tell};
+use hubbub_gateway::bus::{Ask, BusConfig, Links, StartError, Tell};
 use hubbub_gateway::config::{Config, command};
 use hubbub_gateway::core::{CoreSeed, start};
 use hubbub_gateway::status::Status;
@@ -20,12 +20,15 @@ use mimalloc::MiMalloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// How long clients get to leave.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long the other gateways may take to be told.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// How often the recorder tidies its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency histograms, seconds.
@@ -164,6 +167,13 @@ fn run(config: Config) -> Result<(), Failed> {
         let draining = Monotonic::start();
         while status.connections() > 0 && draining.elapsed() < DRAIN_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let (done, left) = oneshot::channel();
+        if links.bus.ask(Ask::Leave(done)).is_ok() {
+            links.bus.wake();
+            if tokio::time::timeout(LEAVE_MAX, left).await.is_err() {
+                tracing::info!("the other gateways find out by themselves that this one has left");
+            }
         }
         tracing::info!(connections = status.connections(), "stopped");
         Ok(())

@@ -19,7 +19,7 @@ const MEMBERS: u64 = 3;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The sum of all lines of a metric that have these labels.
-fn sum(text: &str, name: &str, labels: &str) -> u64 {
+pub(crate) fn sum(text: &str, name: &str, labels: &str) -> u64 {
     let of_metric = |line: &&str| {
         let rest = line.strip_prefix(name).unwrap_or_default();
         rest.starts_with(['{', ' ']) && rest.contains(labels)
@@ -28,7 +28,7 @@ fn sum(text: &str, name: &str, labels: &str) -> u64 {
     text.lines().filter(of_metric).map(value).sum()
 }
 
-fn scrape(gateway: &Part) -> String {
+pub(crate) fn scrape(gateway: &Part) -> String {
     let url = gateway.metrics_url().unwrap();
     ureq::get(&url).call().unwrap().body_mut().read_to_string().unwrap()
 }
@@ -37,6 +37,12 @@ fn scrape(gateway: &Part) -> String {
 fn deaf(url: &str, token: &str, room: &str) -> TcpStream {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     rustix::net::sockopt::set_socket_recv_buffer_size(&stream, 4_096).unwrap();
+    ask_to_join(&mut stream, token, room);
+    stream
+}
+
+/// Asks for a WebSocket and to join a room, without reading the answers.
+pub(crate) fn ask_to_join(stream: &mut TcpStream, token: &str, room: &str) {
     let mut bytes = format!(
         "GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {token}\r\n\r\n"
@@ -46,7 +52,6 @@ fn deaf(url: &str, token: &str, room: &str) -> TcpStream {
     bytes.extend_from_slice(&[0x81, 0x80 | u8::try_from(join.len()).unwrap(), 0, 0, 0, 0]);
     bytes.extend_from_slice(join.as_bytes());
     stream.write_all(&bytes).unwrap();
-    stream
 }
 
 #[tokio::test(flavor = "multi_thread")]

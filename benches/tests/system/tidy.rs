@@ -31,13 +31,17 @@ const TOP: [&str; 17] = [
 const TOP_TOOLS: [&str; 2] = ["rust-toolchain.toml", "rustfmt.toml"];
 
 /// Modules that take bytes, events and `now` and give back what to do.
-const PURE: [&str; 8] = [
+const PURE: [&str; 12] = [
     "gateway/src/ws",
     "gateway/src/session",
     "gateway/src/room",
+    "gateway/src/rate",
     "gateway/src/fanout",
     "gateway/src/bus/window",
     "gateway/src/bus/packer",
+    "gateway/src/bus/send_rates",
+    "gateway/src/bus/presence/queue",
+    "gateway/src/bus/redis/roll",
     "gateway/src/bus/cursor",
     "common/src",
 ];

@@ -68,21 +68,104 @@ pub trait Streams: 'static {
         std::future::ready(true)
     }
 
-    /// Whether the backend answers; also says that this gateway lives.
+    /// Whether the backend answers.
     fn heartbeat(&self) -> impl Future<Output = Result<(), BusError>>;
 }
 
-/// A change of presence, as everybody sees it.
+/// A user has, or no longer has, sessions in a room on a core of this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceChange {
+    /// Who.
+    pub user: UserId,
+    /// On which core.
+    pub core: u16,
+    /// Has or no longer has.
+    pub online: bool,
+}
+
+/// Changes of presence in a room, as everybody sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PresenceOutcome {
-    /// Whether the user came or went, seen over all gateways.
-    pub changed: bool,
-    /// About how many users are online in the room.
+    /// Who came (true) or went, seen over all gateways.
+    pub changes: Vec<(UserId, bool)>,
+    /// About how many users are online now: more than
+    /// [`PRESENCE_PUSH_MEMBERS_MAX`](hubbub_common::limits::PRESENCE_PUSH_MEMBERS_MAX) only if they are.
     pub count: u64,
 }
 
+/// What a look at all gateways told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// The others took this run for dead, or the store lost its data: whatever it noted is gone.
+    pub forgotten: bool,
+    /// Runs that have ended and whose presence is to be removed, by whichever gateway is first.
+    pub orphans: Vec<String>,
+}
+
+/// Who is online where, seen over all gateways.
+///
+/// What a gateway notes, it notes as a run: from its start, or from when it found itself forgotten, to its end. What a
+/// run leaves behind is removed by another one; a store that only one gateway uses has nothing to do for that.
+pub trait Presence: 'static {
+    /// Notes changes in a room, at most one for each user and core.
+    fn set_presence(
+        &self,
+        room: RoomId,
+        changes: &[PresenceChange],
+    ) -> impl Future<Output = Result<PresenceOutcome, BusError>>;
+
+    /// Users who are online in a room: at most a thousand, and how many there are.
+    fn present(&self, room: RoomId) -> impl Future<Output = Result<(Vec<UserId>, u64), BusError>>;
+
+    /// Notes that this run will have users in these rooms: comes before the first change in each.
+    fn note_rooms(&self, _: &[RoomId]) -> impl Future<Output = Result<(), BusError>> {
+        async { Ok(()) }
+    }
+
+    /// Notes that it has none in them any more.
+    fn forget_rooms(&self, _: &[RoomId]) -> impl Future<Output = Result<(), BusError>> {
+        async { Ok(()) }
+    }
+
+    /// Says that this run lives, and looks at the others. One that did not say so for three looks in a row, each after
+    /// the same pause, has ended.
+    fn call_roll(&self) -> impl Future<Output = Result<Roll, BusError>> {
+        async { Ok(Roll::default()) }
+    }
+
+    /// Begins a new run.
+    fn begin_run(&self) -> impl Future<Output = Result<(), BusError>> {
+        async { Ok(()) }
+    }
+
+    /// Ends this run, which may have users left in these rooms.
+    fn end_run(&self, _: &[RoomId]) -> impl Future<Output = Result<(), BusError>> {
+        async { Ok(()) }
+    }
+
+    /// Takes, or keeps, the task of removing an orphan's presence for so long; whether nobody else has it.
+    fn claim(&self, _orphan: &str, _for: Duration) -> impl Future<Output = Result<bool, BusError>> {
+        async { Ok(false) }
+    }
+
+    /// Some rooms in which an orphan may have users; none when it is all done.
+    fn rooms_of(&self, _orphan: &str) -> impl Future<Output = Result<Vec<RoomId>, BusError>> {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Removes an orphan's users from a room, which is then none of its rooms any more.
+    fn remove(&self, _orphan: &str, _: RoomId) -> impl Future<Output = Result<PresenceOutcome, BusError>> {
+        async { Ok(PresenceOutcome::default()) }
+    }
+
+    /// Nothing is left of an orphan.
+    fn removed(&self, _orphan: &str) -> impl Future<Output = Result<(), BusError>> {
+        async { Ok(()) }
+    }
+}
+
 /// What the control plane and the other gateways know of users.
-pub trait Directory: 'static {
+pub trait Directory: Presence {
     /// The login session of the token with this hash.
     fn login_session(&self, hash: &str) -> impl Future<Output = Result<Option<LoginSession>, BusError>>;
 
@@ -95,16 +178,4 @@ pub trait Directory: 'static {
 
     /// Who wrote a message that the window does not hold; nobody where there is no such message.
     fn author(&self, room: RoomId, msg: MessageId) -> impl Future<Output = Result<Option<UserId>, BusError>>;
-
-    /// Notes that a user has, or no longer has, sessions in a room on a core of this gateway.
-    fn set_presence(
-        &self,
-        room: RoomId,
-        user: UserId,
-        core: u16,
-        online: bool,
-    ) -> impl Future<Output = Result<PresenceOutcome, BusError>>;
-
-    /// Users who are online in a room: at most a thousand, and how many there are.
-    fn present(&self, room: RoomId) -> impl Future<Output = Result<(Vec<UserId>, u64), BusError>>;
 }

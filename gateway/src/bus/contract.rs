@@ -20,6 +20,8 @@ use super::redis::RedisBackend;
 use super::{Answer, Ask, BusConfig, Inbox, JoinAsk, Links, Tell, Waiter, start};
 use crate::status::Status;
 
+mod presence;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn shards() -> Shards {
@@ -98,21 +100,7 @@ async fn check_live_channel(backend: &impl Streams) {
     assert_eq!(heard, [said]);
 }
 
-async fn check_presence(backend: &impl Directory) {
-    let set = async |user: UserId, core: u16, online: bool| {
-        backend.set_presence(room(1), user, core, online).await.unwrap()
-    };
-    assert!(set(user(1), 0, true).await.changed);
-    assert!(!set(user(1), 0, true).await.changed);
-    assert!(!set(user(1), 1, true).await.changed);
-    // "1" is a prefix of "12", but another user.
-    assert!(set(user(12), 0, true).await.changed);
-    assert_eq!(backend.present(room(1)).await.unwrap(), (vec![user(1), user(12)], 2));
-    assert!(!set(user(1), 0, false).await.changed);
-    assert!(set(user(1), 1, false).await.changed);
-    assert!(!set(user(1), 1, false).await.changed);
-    assert_eq!(backend.present(room(1)).await.unwrap(), (vec![user(12)], 1));
-    assert_eq!(backend.present(room(2)).await.unwrap(), (vec![], 0));
+async fn check_directory(backend: &impl Directory) {
     assert_eq!(backend.roles(user(1), &[room(1), room(2)]).await.unwrap(), [None, None]);
     assert_eq!(backend.login_session("nothing").await.unwrap(), None);
 }
@@ -120,7 +108,8 @@ async fn check_presence(backend: &impl Directory) {
 async fn check_backend(backend: impl Streams + Directory) {
     check_streams(&backend).await;
     check_live_channel(&backend).await;
-    check_presence(&backend).await;
+    check_directory(&backend).await;
+    presence::check(&backend).await;
 }
 
 #[test]

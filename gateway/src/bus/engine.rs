@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::dedupe::Dedupe;
-use hubbub_common::entry::{Origin, Record, encode, new_origin};
-use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::entry::{Origin, encode, new_origin};
+use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::shard::{Shard, Shards};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::backend::{Directory, Streams};
 use super::confirm::Confirmations;
 use super::packer::Packer;
-use super::presence::PresenceQueue;
+use super::presence::{PresenceQueue, PresenceTasks};
 use super::roles::RecentRoles;
 use super::send_rates::SendRates;
 use super::window::Window;
@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) roles: RecentRoles,
     /// Of the control stream.
     control: ShardState,
+    /// Who waits to hear who is online, by room.
+    pub(super) asked_present: HashMap<RoomId, Vec<Waiter>>,
     pub(super) send_rates: SendRates,
     out: Vec<Vec<Tell>>,
 }
@@ -179,6 +181,7 @@ pub(super) struct Engine<B> {
     pub(super) clock: Monotonic,
     /// Wakes joins that wait for a shard to go live, and the reader when there are more shards.
     pub(super) shards_changed: Notify,
+    pub(super) presence_tasks: PresenceTasks,
     said_seq: Cell<u64>,
     /// Changes of presence, which come with joins.
     come_and_gone: Cell<u64>,
@@ -215,6 +218,7 @@ impl<B: Streams + Directory> Engine<B> {
                 shards: shards.all().map(|_| shard_state()).collect(),
                 window: Window::new(config.resume_bytes_max),
                 presence: PresenceQueue::default(),
+                asked_present: HashMap::new(),
                 send_rates: SendRates::new(config.sends_per_second),
                 roles: RecentRoles::default(),
                 control: shard_state(),
@@ -223,6 +227,7 @@ impl<B: Streams + Directory> Engine<B> {
             metrics: BusMetrics::new(shards),
             clock: Monotonic::start(),
             shards_changed: Notify::new(),
+            presence_tasks: PresenceTasks::new(config.gateway_timeout),
             said_seq: Cell::new(0),
             come_and_gone: Cell::new(0),
             rest: Rest::default(),
@@ -245,15 +250,22 @@ impl<B: Streams + Directory> Engine<B> {
                     engine.backend.login_session(&hash).await.map(Answer::Login)
                 });
             }
-            Ask::Present { room, waiter } => {
-                self.look_up(waiter, |engine| async move {
-                    engine.spread_presence_of(room).await;
-                    engine.backend.present(room).await.map(|(users, count)| Answer::Present(users, count))
-                });
-            }
+            Ask::Present { room, waiter } => self.present(room, waiter),
             Ask::PresenceChanged { room, user, core, online } => {
                 self.come_and_gone.set(self.come_and_gone.get() + 1);
                 self.state.borrow_mut().presence.push(room, user, core, online);
+            }
+            Ask::PresenceAll { generation, core, present } => {
+                self.state.borrow_mut().presence.take_all(generation, core, present);
+            }
+            Ask::PresenceUnsure => self.presence_tasks.is_unsure(),
+            Ask::Leave(done) => {
+                let engine = Rc::clone(self);
+                tokio::task::spawn_local(async move {
+                    engine.leave().await;
+                    // Nobody waits any more where it took too long.
+                    let _ = done.send(());
+                });
             }
         }
     }
@@ -268,11 +280,6 @@ impl<B: Streams + Directory> Engine<B> {
                 tracing::debug!(%error, "an ephemeral event was lost");
             }
         });
-    }
-
-    /// Says one record.
-    pub(super) fn say_record(self: &Rc<Self>, record: &Record<'_>) {
-        self.say(self.shards.of(record.room()), &[record.encode()]);
     }
 
     /// Answers from the backend, or with a failure when that takes too long.
@@ -307,6 +314,10 @@ impl<B: Streams + Directory> Engine<B> {
                 *out = refused;
             }
         }
+    }
+
+    pub(super) fn core_count(&self) -> u16 {
+        u16::try_from(self.cores.len()).unwrap_or(u16::MAX)
     }
 
     /// Whether a core is so far behind that reading has to wait for it.

@@ -19,7 +19,10 @@ use hubbub_common::token::LoginSession;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::backend::{AppendError, BusError, Directory, PresenceOutcome, READ_WAIT, ReadEntry, Streams};
+use super::backend::{
+    AppendError, BusError, Directory, Presence, PresenceChange, PresenceOutcome, READ_WAIT, ReadEntry,
+    Streams,
+};
 
 /// Who has sessions in a room, on which cores: ordered, so that the entries of a user are neighbours.
 type Present = BTreeSet<(UserId, u16)>;
@@ -125,29 +128,37 @@ impl Directory for MemoryBackend {
     async fn author(&self, _: RoomId, _: MessageId) -> Result<Option<UserId>, BusError> {
         Ok(None)
     }
+}
 
+impl Presence for MemoryBackend {
     async fn set_presence(
         &self,
         room: RoomId,
-        user: UserId,
-        core: u16,
-        online: bool,
+        changes: &[PresenceChange],
     ) -> Result<PresenceOutcome, BusError> {
         let mut state = self.state.borrow_mut();
         let present = state.online.entry(room).or_default();
-        let is_online = |present: &Present| present.range((user, 0)..=(user, u16::MAX)).next().is_some();
-        let was_online = is_online(present);
-        if online {
-            present.insert((user, core));
-        } else {
-            present.remove(&(user, core));
+        let is_online =
+            |present: &Present, user| present.range((user, 0)..=(user, u16::MAX)).next().is_some();
+        let users: BTreeSet<UserId> = changes.iter().map(|change| change.user).collect();
+        let before: Vec<bool> = users.iter().map(|user| is_online(present, *user)).collect();
+        for PresenceChange { user, core, online } in changes {
+            if *online {
+                present.insert((*user, *core));
+            } else {
+                present.remove(&(*user, *core));
+            }
         }
-        let changed = was_online != is_online(present);
-        let count = present.len() as u64;
+        let after = users.into_iter().map(|user| (user, is_online(present, user)));
+        let changes = after.zip(before).filter(|((_, now), before)| now != before).map(|(user, _)| user);
+        let changes = changes.collect();
+        let mut users: Vec<UserId> = present.iter().map(|(user, _)| *user).collect();
+        users.dedup();
+        let count = users.len() as u64;
         if present.is_empty() {
             state.online.remove(&room);
         }
-        Ok(PresenceOutcome { changed, count })
+        Ok(PresenceOutcome { changes, count })
     }
 
     async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {

@@ -40,6 +40,7 @@ use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::{LoginMark, LoginSession};
+use tokio::sync::oneshot;
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
 pub use thread::{BusConfig, StartError, start};
@@ -152,6 +153,19 @@ pub enum Ask {
         /// Joined or left.
         online: bool,
     },
+    /// Everybody on a core, in answer to [`Tell::TellPresence`].
+    PresenceAll {
+        /// Of the request.
+        generation: u32,
+        /// Which core.
+        core: u16,
+        /// Who is in which room.
+        present: Vec<(RoomId, UserId)>,
+    },
+    /// A change of presence was lost because this queue was full.
+    PresenceUnsure,
+    /// This gateway leaves: its presence ends. Answered when the other gateways know.
+    Leave(oneshot::Sender<()>),
 }
 
 /// How the join of one room went.
@@ -252,6 +266,8 @@ pub enum Tell {
     RoomDeleted(RoomId),
     /// Login sessions of a user have ended.
     SessionsEnded(UserId, Arc<[LoginMark]>),
+    /// Tell everybody who is in a room, marked with this number; [`Ask::PresenceChanged`] goes on from there.
+    TellPresence(u32),
     /// A connection has to go: its user has newer ones, and no more are allowed.
     Replace {
         /// Its slot.

@@ -19,7 +19,7 @@ use crate::status::{EndsProcess, Status};
 
 /// Questions handled before what they produced is handed over.
 const ASKS_PER_TURN: usize = 1_024;
-/// How often this gateway says that it lives.
+/// How often the backend is asked whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What the bus needs to know.
@@ -106,6 +106,7 @@ async fn run<B: Streams + Directory>(engine: Rc<Engine<B>>, asks: BusHandle) {
     tokio::task::spawn_local(Rc::clone(&engine).read_streams());
     tokio::task::spawn_local(Rc::clone(&engine).hear());
     tokio::task::spawn_local(Rc::clone(&engine).spread_presence());
+    tokio::task::spawn_local(Rc::clone(&engine).stay_on_roll());
     tokio::task::spawn_local(keep_alive(Rc::clone(&engine)));
     tokio::task::spawn_local(tick(Rc::clone(&engine)));
     loop {

@@ -36,6 +36,7 @@ impl Core {
                     Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
                     Tell::RoomDeleted(room) => self.room_deleted(room),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
+                    Tell::TellPresence(generation) => self.tell_presence(generation),
                     Tell::Replace { slot, connection } => self.replace(slot, connection),
                     Tell::Drain => self.drain(),
                 }

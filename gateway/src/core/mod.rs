@@ -118,6 +118,8 @@ pub struct Core {
     pub(crate) later_bell: Bell,
     /// An outbox passed its bound although its socket was never full: it has to be written before more comes.
     pub(crate) flush_soon: Cell<bool>,
+    /// The bus was too far behind for a change of presence.
+    presence_lost: Cell<bool>,
     rest: Rest,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
@@ -153,6 +155,7 @@ impl Core {
             bell: Bell::default(),
             later_bell: Bell::default(),
             flush_soon: Cell::new(false),
+            presence_lost: Cell::new(false),
             rest: Rest::default(),
             counters: Counters::default(),
             exporter: Exporter::new(seed.id),
@@ -252,6 +255,15 @@ impl Core {
         let ask = Ask::PresenceChanged { room, user, core: self.id, online };
         if self.ask_bus(ask).is_err() {
             tracing::debug!(%room, %user, "a change of presence was lost: the bus is behind");
+            self.presence_lost.set(true);
+        }
+    }
+
+    /// Tells the bus everybody who is in a room here.
+    fn tell_presence(&self, generation: u32) {
+        let present = self.registry.borrow().present();
+        if self.ask_bus(Ask::PresenceAll { generation, core: self.id, present }).is_err() {
+            self.presence_lost.set(true);
         }
     }
 
@@ -284,6 +296,9 @@ impl Core {
         let now_s = self.clock.elapsed().as_secs();
         self.greetings.borrow_mut().tick(now_s);
         self.ended_sessions.tick(now_s);
+        if self.presence_lost.get() && self.ask_bus(Ask::PresenceUnsure).is_ok() {
+            self.presence_lost.set(false);
+        }
         let due = self.wheel.borrow_mut().turn_to(now_s);
         for due in due {
             let connection = self.connections.borrow().get(due.slot as usize).cloned();

@@ -193,6 +193,21 @@ impl Registry {
         self.attached(slot).map_or(0, |attached| attached.rooms.len())
     }
 
+    /// Every user in every room, each once a room.
+    pub fn present(&self) -> Vec<(RoomId, UserId)> {
+        let users_of = |room: &Room| {
+            let mut users: Vec<UserId> = match &room.sessions_of {
+                Some(sessions) => sessions.keys().copied().collect(),
+                None => room.members.iter().filter_map(|member| self.user(member.slot)).collect(),
+            };
+            users.sort_unstable();
+            users.dedup();
+            let id = room.id;
+            users.into_iter().map(move |user| (id, user))
+        };
+        self.rooms.iter().flat_map(|(_, room)| users_of(room)).collect()
+    }
+
     /// Rooms with at least one member.
     pub fn room_count(&self) -> usize {
         self.by_id.len()
@@ -324,6 +339,10 @@ mod tests {
                     Op::Join(..) | Op::Leave(..) => {}
                 }
                 prop_assert_eq!(registry.subscription_count(), joined.len());
+                let present: BTreeSet<_> = registry.present().into_iter().collect();
+                let expected: BTreeSet<_> = joined.iter().map(|(r, slot)| (*r, users[slot])).collect();
+                prop_assert_eq!(registry.present().len(), present.len());
+                prop_assert_eq!(present, expected);
                 for r in 1..4 {
                     let members: BTreeSet<_> = registry.members(room(r)).iter().map(|m| m.slot).collect();
                     let expected: BTreeSet<_> = joined.iter().filter(|(x, _)| *x == room(r)).map(|(_, s)| *s).collect();

@@ -10,7 +10,9 @@
 
 mod author;
 mod directory;
+mod presence;
 mod replicas;
+mod roll;
 mod start;
 mod streams;
 
@@ -26,12 +28,19 @@ use redis::aio::{MultiplexedConnection, PubSubStream};
 use super::backend::{BusError, READ_WAIT};
 use author::Asked;
 use replicas::Replicas;
+use roll::Known;
 use streams::READ_ENTRIES_MAX;
 
 /// See the module's text.
 pub struct RedisBackend {
-    /// This run of this gateway: presence that an earlier run left behind must not count as ours.
+    server_id: String,
+    /// This process, to which answers of the control plane go.
     run_id: String,
+    /// What presence is noted as: see [`Presence`](super::backend::Presence).
+    run: RefCell<String>,
+    known: RefCell<Known>,
+    /// The last one that was said.
+    heartbeat_ms: Cell<u64>,
     shards: Shards,
     commands: Commands,
     appends: Commands,
@@ -55,6 +64,10 @@ impl RedisBackend {
         let cluster = commands.servers().url().is_cluster();
         let readers = cluster.then(|| ShardReaders::new(&commands, READ_ENTRIES_MAX, READ_WAIT));
         Self {
+            server_id: server_id.to_owned(),
+            run: RefCell::default(),
+            known: RefCell::default(),
+            heartbeat_ms: Cell::default(),
             run_id: format!("{server_id}#{:08x}", new_origin() >> 32),
             shards,
             commands,

@@ -8,9 +8,10 @@ use hubbub_common::shard::Shards;
 
 use super::RedisBackend;
 use crate::bus::StartError;
+use crate::bus::backend::Presence as _;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 21] = [
+const PROBES: [&[&str]; 24] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
@@ -21,13 +22,16 @@ const PROBES: [&[&str]; 21] = [
     &["GETEX", "session:none"],
     &["ZADD", "presence:0", "no-score", "x"],
     &["ZREM", "presence:0", "x"],
-    &["EXPIRE", "presence:0", "no-number"],
-    &["ZLEXCOUNT", "presence:0", "-", "-"],
+    &["ZRANGEBYLEX", "presence:0", "-", "no-end"],
     &["ZCARD", "presence:0"],
     &["ZRANGE", "presence:0", "0", "0"],
     &["ZADD", "gateways", "no-score", "x"],
-    &["ZRANGEBYSCORE", "gateways", "1", "0"],
-    &["ZREMRANGEBYSCORE", "gateways", "no-score", "x"],
+    &["ZADD", "{gateways}:gone", "no-score", "x"],
+    &["SADD", "presence-rooms:0"],
+    &["SREM", "presence-rooms:0"],
+    &["SRANDMEMBER", "presence-rooms:0", "no-number"],
+    &["SET", "presence-reaper:0"],
+    &["PEXPIRE", "presence-reaper:0", "no-number"],
     &["LTRIM", "asks", "no-number", "0"],
     &["EXISTS", "persister:lag"],
     &["CLIENT", "ID"],
@@ -43,7 +47,10 @@ impl RedisBackend {
         wait: Duration,
     ) -> Result<Self, StartError> {
         let commands = start(settings, shards, wait, &PROBES).await?;
-        Ok(Self::new(commands, shards, settings.ack, server_id))
+        let backend = Self::new(commands, shards, settings.ack, server_id);
+        let begun = backend.begin_run().await;
+        begun.map_err(|error| StartError::Unreachable(format!("Redis: {error}")))?;
+        Ok(backend)
     }
 }
 

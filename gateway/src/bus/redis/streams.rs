@@ -7,13 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, StreamExt as _};
-use hubbub_common::clock::now_ms;
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::keys;
 use hubbub_common::redis::{CONNECT_MAX, Fault, entries, entry_id, first_id, is_broken, xread};
 use hubbub_common::shard::Shard;
 use redis::aio::MultiplexedConnection;
-use redis::{Msg, Value, cmd, pipe};
+use redis::{Msg, Value, cmd};
 use tokio::time::timeout;
 
 use super::{RedisBackend, bus_error};
@@ -23,8 +22,6 @@ use crate::bus::backend::{AppendError, BusError, READ_WAIT, ReadEntry, Streams};
 pub(super) const READ_ENTRIES_MAX: usize = 100;
 /// How long a blocking read may be overdue before its connection counts as broken.
 const READ_OVERDUE: Duration = Duration::from_secs(2);
-/// A run of a gateway that was silent for so long is forgotten.
-const GATEWAY_FORGOTTEN_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The channels of all shards begin so.
 const LIVE: &str = "live:";
 
@@ -175,11 +172,7 @@ impl Streams for RedisBackend {
     }
 
     async fn heartbeat(&self) -> Result<(), BusError> {
-        let mut pipeline = pipe();
-        pipeline.cmd("ZADD").arg(keys::GATEWAYS).arg(now_ms()).arg(&self.run_id).ignore();
-        let long_gone = now_ms().saturating_sub(GATEWAY_FORGOTTEN_MS);
-        pipeline.cmd("ZREMRANGEBYSCORE").arg(keys::GATEWAYS).arg("-inf").arg(long_gone).ignore();
-        pipeline.query_async::<()>(&mut self.commands()).await.map_err(bus_error)
+        cmd("PING").query_async::<()>(&mut self.commands()).await.map_err(bus_error)
     }
 }
 

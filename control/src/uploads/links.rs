@@ -36,7 +36,7 @@ impl Act {
 }
 
 /// The part of a link that proves it: its query.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Clone, Deserialize)]
 pub struct Proof {
     /// Unix seconds.
     expires: u64,

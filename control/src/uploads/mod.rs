@@ -15,6 +15,8 @@ pub mod mentions;
 pub mod settings;
 pub mod unused;
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use hubbub_common::clock::now_ms;
@@ -261,7 +263,8 @@ pub fn disposition(upload: &Upload) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             name.push(char::from(byte));
         } else {
-            name.push_str(&format!("%{byte:02X}"));
+            // Writing to a string can't fail.
+            let _ = write!(name, "%{byte:02X}");
         }
     }
     format!("{act}; filename*=UTF-8''{name}")

@@ -56,6 +56,8 @@ async fn clean_some(app: &App) -> Result<i64, Error> {
     }
     store::remove(&*transaction, &unused).await?;
     transaction.commit().await?;
-    unused.iter().for_each(|_| count("unused"));
+    for _ in &unused {
+        count("unused");
+    }
     Ok(i64::try_from(unused.len()).unwrap_or(AT_ONCE))
 }

@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test check fmt bench soak chaos
+.PHONY: help setup bench-setup build run test check fmt bench soak chaos sim
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,9 +38,12 @@ soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 6
 	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
 
-chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--seconds 60 --seed 1")
+chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--redis sentinel --seconds 60 --seed 1")
 	cargo build --release --workspace --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load chaos $(CHAOS)
+
+sim: ## simulate many clusters, each with faults of its own, and check every promise; a failure tells its seed (SEEDS=1..10001)
+	HUBBUB_SIM_SEEDS=$(or $(SEEDS),1..1001) cargo test -p hubbub-gateway --lib sim::the_promises_hold_in_many_worlds -- --ignored --nocapture
 
 check: setup ## formatting, lints and documentation, as CI wants them
 	cargo fmt --all --check

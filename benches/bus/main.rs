@@ -94,6 +94,8 @@ fn run(time: Duration) -> Result<String, String> {
             shards,
             resume_window: Duration::from_mins(2),
             resume_bytes_max: 64 << 20,
+            resume_scan_bytes_max: 0,
+            trims: false,
             sends_per_second: 0,
             server_id,
             gateway_timeout: Duration::from_secs(15),
@@ -246,6 +248,7 @@ impl Driver {
                 self.heard += 1;
                 self.check(&event)?;
             }
+            Tell::Gap(_) => return Err("the bus was too slow for trimming".to_owned()),
             Tell::RoleChanged { .. }
             | Tell::RoomDeleted(_)
             | Tell::SessionsEnded(..)

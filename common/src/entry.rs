@@ -30,6 +30,10 @@ pub type Origin = u64;
 
 /// A fresh origin.
 pub fn new_origin() -> Origin {
+    #[cfg(feature = "simulation")]
+    if let Some(random) = crate::simulation::ask(|world| world.random()) {
+        return random;
+    }
     let mut bytes = [0; 8];
     // Without the kernel's random numbers nothing in this process could be trusted.
     #[expect(clippy::expect_used, reason = "see above")]

@@ -156,6 +156,28 @@ impl MessageId {
         }
     }
 
+    /// The greatest id that there can be.
+    pub const MAX: Self = Self(i64::MAX as u64);
+
+    /// Before every message of this entry and after every one of earlier entries.
+    pub fn before(entry: EntryId) -> Self {
+        Self(Self::saturating(entry, 0).0.saturating_sub(1))
+    }
+
+    /// At or after every message of this entry and before every one of later entries.
+    pub fn through(entry: EntryId) -> Self {
+        Self::saturating(entry, u8::MAX)
+    }
+
+    /// Like [`MessageId::pack`], with the nearest id where a part does not fit.
+    fn saturating(entry: EntryId, index: u8) -> Self {
+        if entry.ms < MESSAGE_EPOCH_MS {
+            return Self::ZERO;
+        }
+        let seq = entry.seq.min((1 << SEQ_BITS) - 1);
+        Self::pack(EntryId { ms: entry.ms, seq }, index).unwrap_or(Self::MAX)
+    }
+
     /// Its place in that entry.
     pub fn index(self) -> u8 {
         u8::try_from(self.0 & u64::from(u8::MAX)).unwrap_or(0)
@@ -184,6 +206,8 @@ pub struct EntryId {
 impl EntryId {
     /// Before every entry.
     pub const ZERO: Self = Self { ms: 0, seq: 0 };
+    /// After every entry.
+    pub const MAX: Self = Self { ms: u64::MAX, seq: u64::MAX };
 }
 
 impl fmt::Display for EntryId {
@@ -227,6 +251,22 @@ mod tests {
         assert_eq!(id.get(), 5 << 22 | 3 << 8 | 7);
         assert_eq!(MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS - 1, seq: 0 }, 0), None);
         assert_eq!(MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS, seq: 1 << 14 }, 0), None);
+    }
+
+    #[test]
+    fn ids_around_an_entry() {
+        let entry = |ms, seq| EntryId { ms, seq };
+        let (early, late) = (entry(MESSAGE_EPOCH_MS + 5, 3), entry(MESSAGE_EPOCH_MS + 5, 4));
+        let id = |entry, index| MessageId::pack(entry, index).unwrap();
+        assert!(id(early, 255) <= MessageId::through(early) && MessageId::through(early) < id(late, 0));
+        assert!(id(early, 255) <= MessageId::before(late) && MessageId::before(late) < id(late, 0));
+        assert_eq!(MessageId::before(EntryId::ZERO), MessageId::ZERO);
+        assert_eq!(MessageId::through(EntryId::ZERO), MessageId::ZERO);
+        assert_eq!(MessageId::through(EntryId::MAX), MessageId::MAX);
+        assert_eq!(
+            MessageId::through(entry(MESSAGE_EPOCH_MS, u64::MAX)),
+            id(entry(MESSAGE_EPOCH_MS, 16_383), 255)
+        );
     }
 
     proptest! {

@@ -11,6 +11,13 @@ pub const ENTRY_FIELD: &str = "e";
 /// String: the number of shards, set once at the cluster's first start.
 pub const SHARDS: &str = "cluster:shards";
 
+/// String: a random number, set by whoever finds none. A Redis that was restarted empty gets another one, and
+/// readers of its streams know that their cursors mean nothing any more.
+pub const EPOCH: &str = "cluster:epoch";
+
+/// Field of [`last`]: the entry up to which that hash is complete.
+pub const LAST_TOLD_TO: &str = "to";
+
 /// String `1`, present while the membership cache is complete. A Redis that lost its data lacks it, and the
 /// control plane then fills the cache anew.
 pub const MEMBERSHIP_LOADED: &str = "membership:loaded";
@@ -43,8 +50,8 @@ pub fn answers(run: &str) -> String {
     format!("answers:{run}")
 }
 
-/// Hash: room id to the id of its newest persisted event, for the rooms of a shard. Written by the persister
-/// after each commit and before it trims.
+/// Hash: room id to the id of its newest persisted event, for the rooms of a shard, and [`LAST_TOLD_TO`].
+/// Written by the persister after each commit and before it trims.
 pub fn last(shard: Shard) -> String {
     format!("last:{{{shard}}}")
 }

@@ -24,4 +24,6 @@ pub mod redis;
 pub mod redis_url;
 pub mod settings;
 pub mod shard;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod token;

@@ -83,6 +83,8 @@ settings! {
     BUS = Setting::new("HUBBUB_BUS", Some("redis"), "redis, or memory for a single gateway without Redis");
     DRIVER = Setting::new("HUBBUB_DRIVER", Some("io_uring"), "io_uring, or epoll where the kernel lacks it");
     RESUME_BYTES_MAX = Setting::new("HUBBUB_RESUME_BYTES_MAX", Some("268435456"), "recent frames kept for clients that resume, bytes per gateway");
+    RESUME_SCAN_BYTES_MAX = Setting::new("HUBBUB_RESUME_SCAN_BYTES_MAX", Some("16777216"), "how much of a stream is read back at a time for clients that resume further back than recent frames are kept, bytes; 0 = none");
+    HISTORY = Setting::new("HUBBUB_HISTORY", Some("control"), "who keeps what is older than the streams: control, or none, where gateways are used alone and trim the streams themselves");
     OUTBOX_BYTES_MAX = Setting::new("HUBBUB_OUTBOX_BYTES_MAX", Some("262144"), "frames that may wait for one client, bytes; past it the client is slow");
     SENDS_PER_SECOND = Setting::new("HUBBUB_SENDS_PER_SECOND", Some("20"), "sends per second and user over all gateways, bursts of twice as many; 0 = no limit");
     JOINS_PER_SECOND = Setting::new("HUBBUB_JOINS_PER_SECOND", Some("100"), "rooms joined per second and connection, bursts of 1000; 0 = no limit");
@@ -140,6 +142,8 @@ pub fn gateway() -> Vec<Setting> {
         BUS,
         DRIVER,
         RESUME_BYTES_MAX,
+        RESUME_SCAN_BYTES_MAX,
+        HISTORY,
         OUTBOX_BYTES_MAX,
         SENDS_PER_SECOND,
         JOINS_PER_SECOND,

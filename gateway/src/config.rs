@@ -43,6 +43,10 @@ pub struct Config {
     pub driver: Driver,
     /// Recent frames kept, bytes.
     pub resume_bytes_max: usize,
+    /// How much of a stream one scan for older frames may read, bytes.
+    pub resume_scan_bytes_max: usize,
+    /// Whether gateways trim the streams, because no control plane keeps history.
+    pub trims: bool,
     /// Frames that may wait for one client, bytes.
     pub outbox_bytes_max: usize,
     /// Per user, over all gateways; 0 = no limit.
@@ -107,6 +111,12 @@ impl Config {
                 _ => Err("expected io_uring or epoll"),
             })?,
             resume_bytes_max: settings.get(&names::RESUME_BYTES_MAX, within(0..=1 << 40))?,
+            resume_scan_bytes_max: settings.get(&names::RESUME_SCAN_BYTES_MAX, within(0..=1 << 30))?,
+            trims: settings.get(&names::HISTORY, |value| match value {
+                "control" => Ok(false),
+                "none" => Ok(true),
+                _ => Err("expected control or none"),
+            })?,
             outbox_bytes_max: settings.get(&names::OUTBOX_BYTES_MAX, |value| {
                 let bytes = within(event_bytes_max..=1 << 30)(value);
                 bytes.map_err(|error| format!("{error} (the lower bound follows from HUBBUB_BODY_BYTES_MAX)"))
@@ -181,6 +191,8 @@ mod tests {
             ("HUBBUB_BUS", "kafka"),
             ("HUBBUB_DRIVER", "kqueue"),
             ("HUBBUB_RESUME_BYTES_MAX", "1G"),
+            ("HUBBUB_RESUME_SCAN_BYTES_MAX", "-1"),
+            ("HUBBUB_HISTORY", "all"),
             ("HUBBUB_OUTBOX_BYTES_MAX", "1"),
             ("HUBBUB_SENDS_PER_SECOND", "-1"),
             ("HUBBUB_JOINS_PER_SECOND", "many"),

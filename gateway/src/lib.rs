@@ -18,3 +18,5 @@ mod accept;
 mod connection;
 mod fanout;
 mod handshake;
+#[cfg(test)]
+mod sim;

@@ -106,6 +106,8 @@ fn run(config: Config) -> Result<(), Failed> {
         shards: shared.shards,
         resume_window: shared.resume_window,
         resume_bytes_max: config.resume_bytes_max,
+        resume_scan_bytes_max: config.resume_scan_bytes_max,
+        trims: config.trims,
         sends_per_second: config.sends_per_second,
         server_id: shared.server_id.clone(),
         gateway_timeout: config.gateway_timeout,

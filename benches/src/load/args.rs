@@ -18,6 +18,7 @@ use super::storm::Storm;
 use super::target::Wanted;
 use super::{bus, worker};
 use crate::bench;
+use crate::stack::RedisShape;
 
 const CONNECTIONS_MAX: usize = 1_000_000;
 const ROOMS_MAX: usize = 10_000_000;
@@ -82,6 +83,7 @@ fn command() -> Command {
         .arg(value("seconds", "3600", "how long"));
     let chaos = Command::new("chaos")
         .about("Kills and freezes gateways, control planes, Redis and Postgres at random under load: do the books balance?")
+        .arg(value("redis", "single", "single, sentinel (three servers) or cluster (six)").value_name("SHAPE"))
         .arg(value("gateways", "3", "gateways, a process each"))
         .arg(value("clients", "60", "clients; each is in half of the rooms"))
         .arg(value("rooms", "6", "rooms"))
@@ -215,7 +217,14 @@ fn chaos(flags: &ArgMatches) -> Result<Chaos, Failed> {
         Some(seed) => seed.parse().map_err(|_| bad("seed", "expected a number"))?,
         None => new_origin(),
     };
+    let redis = match text(flags, "redis") {
+        "single" => RedisShape::Single,
+        "sentinel" => RedisShape::Sentinel,
+        "cluster" => RedisShape::Cluster,
+        _ => return Err(bad("redis", "expected single, sentinel or cluster")),
+    };
     Ok(Chaos {
+        redis,
         gateways: count(flags, "gateways", GATEWAYS_MAX)?,
         clients: count(flags, "clients", 1_000)?,
         rooms: count(flags, "rooms", 1_000)?,

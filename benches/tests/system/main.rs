@@ -22,6 +22,7 @@ mod redis_fails_over;
 mod redis_shapes;
 mod redis_unfit;
 mod rest;
+mod resume;
 mod rights;
 mod s3;
 mod settings;

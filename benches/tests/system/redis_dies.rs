@@ -80,7 +80,9 @@ async fn load(client: &mut Client, ledger: &mut Ledger, sent: &mut BTreeMap<u64,
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_is_delivered_and_stored_once() {
-    let builder = Stack::builder().gateways(2).controls(1).without_haproxy().durable(true);
+    // Not `durable`: with an fsync every second, Redis may put off a write while one is slow, and acknowledge all the
+    // same; without any it writes before it answers, which outlives a kill.
+    let builder = Stack::builder().gateways(2).controls(1).without_haproxy();
     let stack = block_in_place(|| builder.env("HUBBUB_SENDS_PER_SECOND", "0").start().unwrap());
     let token = mint(&stack, 1, &json!("*"));
     let connect = async |gateway: usize| {

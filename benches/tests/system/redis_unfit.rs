@@ -126,7 +126,7 @@ fn impostor(info: &'static str, time: &'static str) -> String {
 fn an_old_one_and_one_whose_clock_is_wrong() {
     let past = "*2\r\n$10\r\n1000000000\r\n$1\r\n0\r\n";
     let url = impostor("redis_version:6.0.16", past);
-    assert_refused(&[("HUBBUB_REDIS_URL", &url)], 1, &["Redis at", "6.0.16", "6.2"]);
+    assert_refused(&[("HUBBUB_REDIS_URL", &url)], 1, &["Redis at", "6.0.16", "7.0"]);
     let url = impostor("redis_version:7.0.15", past);
     assert_refused(&[("HUBBUB_REDIS_URL", &url)], 1, &["Redis at", "clock"]);
 }

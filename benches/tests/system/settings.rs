@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 47] = [
+const BAD: [(&str, &str); 49] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -31,6 +31,8 @@ const BAD: [(&str, &str); 47] = [
     ("HUBBUB_BUS", "kafka"),
     ("HUBBUB_DRIVER", "kqueue"),
     ("HUBBUB_RESUME_BYTES_MAX", "1G"),
+    ("HUBBUB_RESUME_SCAN_BYTES_MAX", "16M"),
+    ("HUBBUB_HISTORY", "postgres"),
     ("HUBBUB_OUTBOX_BYTES_MAX", "1"),
     ("HUBBUB_SENDS_PER_SECOND", "-1"),
     ("HUBBUB_JOINS_PER_SECOND", "-1"),

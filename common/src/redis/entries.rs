@@ -50,7 +50,7 @@ pub fn entries(reply: Value) -> Option<Vec<ReadEntry>> {
     Some(entries)
 }
 
-/// Entries of an `XRANGE` reply.
+/// Entries of an `XRANGE` or `XREVRANGE` reply.
 pub fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
     let Value::Array(of_stream) = reply else { return None };
     let mut entries = Vec::with_capacity(of_stream.len());
@@ -64,26 +64,17 @@ pub fn range(reply: Value, shard: Shard) -> Option<Vec<ReadEntry>> {
     Some(entries)
 }
 
-/// The id of the only or first entry of an `XREVRANGE` reply; zero where there is none.
-pub fn first_id(reply: Value) -> Option<EntryId> {
-    let Value::Array(entries) = reply else { return None };
-    match entries.into_iter().next() {
-        None => Some(EntryId::ZERO),
-        Some(entry) => entry_id(&bulk(pair(entry)?.into_iter().next()?)?),
-    }
-}
-
 /// An entry id, as Redis writes it.
 pub fn entry_id(bytes: &[u8]) -> Option<EntryId> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn pair(value: Value) -> Option<[Value; 2]> {
+pub(super) fn pair(value: Value) -> Option<[Value; 2]> {
     let Value::Array(values) = value else { return None };
     values.try_into().ok()
 }
 
-fn bulk(value: Value) -> Option<Vec<u8>> {
+pub(super) fn bulk(value: Value) -> Option<Vec<u8>> {
     let Value::BulkString(bytes) = value else { return None };
     Some(bytes)
 }
@@ -123,7 +114,5 @@ mod tests {
         assert_eq!(entries(reply("other")), None);
         assert_eq!(entries(Value::Nil).unwrap(), []);
         assert_eq!(entries(Value::Int(1)), None);
-        assert_eq!(first_id(Value::Array(vec![entry("7-0", Value::Nil)])), Some(EntryId { ms: 7, seq: 0 }));
-        assert_eq!(first_id(Value::Array(vec![])), Some(EntryId::ZERO));
     }
 }

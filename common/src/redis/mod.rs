@@ -17,6 +17,8 @@
 mod cluster;
 mod commands;
 mod entries;
+mod epoch;
+mod extent;
 mod link;
 mod servers;
 mod shards;
@@ -28,9 +30,11 @@ use std::time::Duration;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 pub use commands::{Commands, Reply};
-pub use entries::{ReadEntry, entries, entry_id, first_id, range, xread};
+pub use entries::{ReadEntry, entries, entry_id, range, xread};
+pub use epoch::{Epoch, agree};
+pub use extent::Extent;
 pub use servers::Servers;
-pub use shards::{Interrupter, ShardReaders};
+pub use shards::{Freshness, Interrupter, ShardReaders};
 
 /// How long a connection may take to be made.
 pub const CONNECT_MAX: Duration = Duration::from_secs(2);

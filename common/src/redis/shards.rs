@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -41,6 +42,7 @@ pub struct ShardReaders {
     /// Shards whose last read failed, and why.
     failing: HashMap<Shard, RedisError>,
     wake: Arc<Notify>,
+    fresh: Arc<AtomicBool>,
 }
 
 /// Ends a waiting read early.
@@ -51,6 +53,22 @@ impl Interrupter {
     /// Ends the read that waits, or the next one that would.
     pub fn interrupt(&self) {
         self.0.notify_one();
+    }
+}
+
+/// Tells whether connections were made, whose servers may have other data than those before.
+#[derive(Clone)]
+pub struct Freshness(Arc<AtomicBool>);
+
+impl Freshness {
+    /// Whether a connection was made since that was set.
+    pub fn is_fresh(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Whether it counts that connections were made so far.
+    pub fn set(&self, fresh: bool) {
+        self.0.store(fresh, Ordering::Release);
     }
 }
 
@@ -72,12 +90,18 @@ impl ShardReaders {
             connections: HashMap::new(),
             failing: HashMap::new(),
             wake: Arc::default(),
+            fresh: Arc::default(),
         }
     }
 
     /// What ends a read early.
     pub fn interrupter(&self) -> Interrupter {
         Interrupter(Arc::clone(&self.wake))
+    }
+
+    /// What tells of new connections.
+    pub fn freshness(&self) -> Freshness {
+        Freshness(Arc::clone(&self.fresh))
     }
 
     /// Entries after the cursors, which are in the order of their shards; oldest first within a shard. Waits a
@@ -142,10 +166,15 @@ impl ShardReaders {
         let was_failing = self.failing.contains_key(&shard);
         let command = xread(&[(shard, cursor)], self.entries_max, self.wait);
         let answer_max = self.wait + OVERDUE_MAX;
+        let fresh = Arc::clone(&self.fresh);
         let fly = async move {
             let mut connection = match present {
                 Some(connection) => connection,
-                None => commands.connect(&keys::bus(shard), None).await?,
+                None => {
+                    let connection = commands.connect(&keys::bus(shard), None).await?;
+                    fresh.store(true, Ordering::Release);
+                    connection
+                }
             };
             let reply = timeout(answer_max, command.query_async::<Value>(&mut connection)).await;
             let reply = reply.unwrap_or_else(|_| Err(timed_out("a blocking read is overdue")))?;

@@ -19,8 +19,8 @@ use crate::shard::Shards;
 
 /// Pauses between tries while Redis is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
-/// `GETEX`, and `XTRIM` by `MINID`.
-const OLDEST_VERSION: (u32, u32) = (6, 2);
+/// `XINFO STREAM` with `entries-added`.
+const OLDEST_VERSION: (u32, u32) = (7, 0);
 /// Message ids are times of Redis's clock, windows are times of ours: past this they don't fit together.
 const CLOCKS_APART_MAX_MS: u64 = 5_000;
 
@@ -133,7 +133,9 @@ impl Check<'_> {
             let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
             if found < OLDEST_VERSION && found != (0, 0) {
                 let (major, minor) = OLDEST_VERSION;
-                let problem = format!("is version {version}: {major}.{minor} is needed (GETEX, XTRIM MINID)");
+                let problem = format!(
+                    "is version {version}: {major}.{minor} is needed (XINFO STREAM with entries-added)"
+                );
                 return Err(self.unfit(&problem));
             }
         }

@@ -7,6 +7,7 @@
 //! or from Postgres where the streams lost that ([`recover`]).
 
 mod batch;
+mod last;
 mod recover;
 mod source;
 mod write;
@@ -42,6 +43,9 @@ pub enum Stopped {
     /// Redis answered something unforeseen.
     #[error("Redis answered something else than entries")]
     Reply,
+    /// Redis was restarted empty, or emptied.
+    #[error("Redis has other data than before")]
+    OtherData,
     /// A newer version wrote what this one can't read: going on would lose it.
     #[error("shard {shard}, entry {entry}: {error}")]
     Entry {
@@ -100,6 +104,7 @@ async fn lead_with(app: &App, client: &mut Client) -> Result<(), Stopped> {
     }
     let offsets = write::offsets(client, app.config.shared.shards).await?;
     let mut source = Source::start(app, client, offsets).await?;
+    last::complete(&app.redis, client, app.config.shared.shards, source.cursors()).await?;
     let mut writer = write::Writer::new(client).await?;
     tracing::info!(database = shown(&app.config.direct_database), "this instance persists messages now");
     app.persister.set_leader(true);

@@ -1,24 +1,23 @@
 //! The streams as the persister reads them: cursors, the memory of repeats, trimming, lag.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::keys;
-use hubbub_common::redis::{Commands, ReadEntry, ShardReaders, entries, xread};
+use hubbub_common::redis::{Commands, Epoch, Extent, ReadEntry, ShardReaders, agree, entries, xread};
 use hubbub_common::shard::{Shard, Shards};
 use redis::aio::MultiplexedConnection;
+use redis::cmd;
 use redis::streams::StreamRangeReply;
-use redis::{Cmd, cmd};
 use tokio_postgres::Client;
 
-use super::Stopped;
 use super::batch::{Batch, Dedupes};
 use super::recover::Recovery;
+use super::{Stopped, last};
 use crate::app::App;
 
 /// Entries of one shard in one batch: with every shard behind and every entry full, a quarter million messages.
@@ -44,6 +43,7 @@ pub(super) struct Source {
     kept: Vec<u64>,
     tended: Monotonic,
     recovery: Recovery,
+    epoch: Epoch,
 }
 
 /// Who waits for entries.
@@ -98,6 +98,7 @@ impl Source {
             cursors: offsets,
             tended: Monotonic::start(),
             recovery: Recovery::default(),
+            epoch: agree(&mut app.redis.clone(), shards).await?,
         };
         let mut lost = HashMap::new();
         for shard in shards.all() {
@@ -117,13 +118,33 @@ impl Source {
                 *kept = 0;
             }
         }
+        for shard in shards.all() {
+            source.stay_within(shard).await?;
+        }
         Ok(source)
     }
 
-    /// Trims what is older than the window exactly, then reads from there to the offset. Gives the last entry read.
+    /// How far each shard is persisted.
+    pub(super) fn cursors(&self) -> impl Iterator<Item = (Shard, EntryId)> {
+        self.shards.all().zip(self.cursors.iter().copied())
+    }
+
+    /// A Redis that lost data gives ids from its clock on, so what it gives next is past the offset, unless its
+    /// clock went back as well: then the offset must not hide it.
+    async fn stay_within(&mut self, shard: Shard) -> Result<(), Stopped> {
+        let newest = Extent::of(&mut self.redis, shard).await?.last;
+        let Some(cursor) = self.cursors.get_mut(shard.index()) else { return Ok(()) };
+        if newest < *cursor {
+            tracing::warn!(%shard, persisted = %cursor, %newest, "Redis has lost entries of a stream");
+            *cursor = newest;
+        }
+        Ok(())
+    }
+
+    /// Trims what is older than two windows exactly, then reads from there to the offset. Gives the last entry read.
     async fn remember(&mut self, shard: Shard) -> Result<EntryId, Stopped> {
         let offset = self.cursors.get(shard.index()).copied().unwrap_or_default();
-        let start = EntryId { ms: offset.ms.saturating_sub(self.window_ms), seq: 0 };
+        let start = EntryId { ms: offset.ms.saturating_sub(2 * self.window_ms), seq: 0 };
         self.trim(shard, start, "=").await?;
         let mut from = format!("{start}");
         let mut newest = EntryId::ZERO;
@@ -168,30 +189,20 @@ impl Source {
                 *kept += entries;
             }
         }
-        // One command for each shard, all at once: in a Cluster they go to several servers.
-        let mut by_shard: BTreeMap<Shard, Cmd> = BTreeMap::new();
-        for (room, last) in &batch.last {
-            let shard = self.shards.of(*room);
-            let set = by_shard.entry(shard).or_insert_with(|| {
-                let mut set = cmd("HSET");
-                set.arg(keys::last(shard));
-                set
-            });
-            set.arg(room.get()).arg(last.get());
-        }
-        let redis = &self.redis;
-        let set = |set: Cmd| async move { set.query_async::<()>(&mut redis.clone()).await };
-        try_join_all(by_shard.into_values().map(set)).await?;
-        Ok(())
+        last::tell(&self.redis, self.shards, &batch.last, &batch.offsets).await
     }
 
-    /// Once a second: trims behind both the offsets and the window, and counts the entries that wait.
+    /// Once a second: trims behind both the offsets and two windows (a gateway that starts needs the second one to
+    /// know what is a repeat), and counts the entries that wait.
     pub(super) async fn lag_if_due(&mut self) -> Result<Option<u64>, Stopped> {
         if self.tended.elapsed() < TEND_EVERY {
             return Ok(None);
         }
         self.tended = Monotonic::start();
-        let window_start = EntryId { ms: now_ms().saturating_sub(self.window_ms), seq: 0 };
+        if agree(&mut self.redis, self.shards).await? != self.epoch {
+            return Err(Stopped::OtherData);
+        }
+        let window_start = EntryId { ms: now_ms().saturating_sub(2 * self.window_ms), seq: 0 };
         let mut lag = 0;
         for shard in self.shards.all() {
             let cursor = self.cursors.get(shard.index()).copied().unwrap_or_default();

@@ -14,6 +14,7 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginSession;
 
 pub use hubbub_common::redis::ReadEntry;
+use hubbub_common::redis::{Epoch, Extent};
 
 /// How long one [`Streams::read`] waits for entries.
 pub const READ_WAIT: Duration = Duration::from_secs(1);
@@ -34,6 +35,33 @@ pub enum AppendError {
     Unknown(String),
 }
 
+/// What a reader that was away has to know of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footing {
+    /// How much there is.
+    pub extent: Extent,
+    /// Whether the entry at the reader's cursor is still there.
+    pub has_cursor: bool,
+}
+
+/// What a reader that was away has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// Which data this is.
+    pub epoch: Epoch,
+    /// One for each cursor asked about, in order.
+    pub footings: Vec<Footing>,
+}
+
+/// The newest stored events of some rooms of a shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomsLast {
+    /// Entries up to this one are taken into account, later ones perhaps.
+    pub told_to: EntryId,
+    /// One for each room asked about, in order; zero where it has none.
+    pub last: Vec<MessageId>,
+}
+
 /// Streams of entries, and a channel beside each for what is not stored.
 pub trait Streams: 'static {
     /// Appends an entry.
@@ -46,11 +74,31 @@ pub trait Streams: 'static {
     /// Ends a waiting read early, because there are more shards to read.
     fn interrupt_read(&self) -> impl Future<Output = ()>;
 
-    /// The newest entry of a shard, or zero.
-    fn tail(&self, shard: Shard) -> impl Future<Output = Result<EntryId, BusError>>;
+    /// How much of a shard's stream there is.
+    fn extent(&self, shard: Shard) -> impl Future<Output = Result<Extent, BusError>>;
 
-    /// The newest stored event of rooms, as far as the backend keeps it beside the streams; zero otherwise.
-    fn rooms_last(&self, rooms: &[RoomId]) -> impl Future<Output = Result<Vec<MessageId>, BusError>>;
+    /// Whether everything is read over connections that the last survey knew of.
+    fn is_surveyed(&self) -> bool;
+
+    /// Looks at the data that is read. What it tells holds for connections that were there before.
+    fn survey(&self, cursors: &[(Shard, EntryId)]) -> impl Future<Output = Result<Survey, BusError>>;
+
+    /// The newest entries from `from` to `to`, both included, newest first: at most `count`, fewer only where
+    /// there are no more.
+    fn range(
+        &self,
+        shard: Shard,
+        from: EntryId,
+        to: EntryId,
+        count: usize,
+    ) -> impl Future<Output = Result<Vec<ReadEntry>, BusError>>;
+
+    /// Removes entries of shards that are older than `before`, as far as that is cheap.
+    fn trim(&self, shards: &[Shard], before: EntryId) -> impl Future<Output = Result<(), BusError>>;
+
+    /// The newest stored events of rooms of one shard, as far as the backend keeps them beside the stream.
+    fn rooms_last(&self, shard: Shard, rooms: &[RoomId])
+    -> impl Future<Output = Result<RoomsLast, BusError>>;
 
     /// Tells an entry of ephemeral records to every gateway that listens.
     fn say(&self, shard: Shard, entry: Bytes) -> impl Future<Output = Result<(), BusError>>;
@@ -68,8 +116,8 @@ pub trait Streams: 'static {
         std::future::ready(true)
     }
 
-    /// Whether the backend answers.
-    fn heartbeat(&self) -> impl Future<Output = Result<(), BusError>>;
+    /// Whether the backend answers, and which data it has.
+    fn heartbeat(&self) -> impl Future<Output = Result<Epoch, BusError>>;
 }
 
 /// A user has, or no longer has, sessions in a room on a core of this gateway.

@@ -7,14 +7,16 @@ use hubbub_benches::stack::Stack;
 use hubbub_common::clock::Monotonic;
 use hubbub_common::entry::{Record, encode};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use hubbub_common::keys;
 use hubbub_common::protocol::MessageKind;
+use hubbub_common::redis::Extent;
 use hubbub_common::redis_url::RedisUrl;
 use hubbub_common::shard::{Shard, Shards};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-use super::backend::{Directory, ReadEntry, Streams};
+use super::backend::{Directory, Footing, ReadEntry, RoomsLast, Streams};
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{Answer, Ask, BusConfig, Inbox, JoinAsk, Links, Tell, Waiter, start};
@@ -67,7 +69,7 @@ async fn read_until(backend: &impl Streams, cursor: (Shard, EntryId), count: usi
 
 async fn check_streams(backend: &impl Streams) {
     let shard = Shard::new(1);
-    let before = backend.tail(shard).await.unwrap();
+    let before = backend.extent(shard).await.unwrap().last;
     let mut ids = Vec::new();
     for n in 0..50u64 {
         let entry = Bytes::from(encode(9, n, &[message(room(1), &n.to_string(), None)]));
@@ -88,6 +90,52 @@ async fn check_streams(backend: &impl Streams) {
     backend.heartbeat().await.unwrap();
 }
 
+/// What a reader needs that was away, or wants to look back. `keeps` says whether entries stay when they were read.
+async fn check_looking_back(backend: &impl Streams, keeps: bool) {
+    let (shard, other) = (Shard::new(2), Shard::new(3));
+    assert_eq!(backend.extent(shard).await.unwrap(), Extent::default());
+    let mut ids = Vec::new();
+    for n in 0..300u64 {
+        let entry = Bytes::from(encode(8, n, &[message(room(1), &n.to_string(), None)]));
+        ids.push(backend.append(shard, entry).await.unwrap());
+    }
+    let epoch = backend.heartbeat().await.unwrap();
+    if !keeps {
+        assert_eq!(backend.range(shard, EntryId::ZERO, EntryId::MAX, 1).await.unwrap(), []);
+        assert_eq!(backend.extent(shard).await.unwrap().trimmed(), 0);
+        let survey = backend.survey(&[(shard, ids[299])]).await.unwrap();
+        assert_eq!((survey.epoch, survey.footings.len(), survey.footings[0].has_cursor), (epoch, 1, true));
+        return;
+    }
+    let whole = Extent { ends: Some((ids[0], ids[299])), last: ids[299], added: 300, length: 300 };
+    assert_eq!(backend.extent(shard).await.unwrap(), whole);
+    let range = async |from, to, count| -> Vec<EntryId> {
+        let entries: Vec<ReadEntry> = backend.range(shard, from, to, count).await.unwrap();
+        assert!(entries.iter().all(|entry| entry.shard == shard && !entry.bytes.is_empty()));
+        entries.iter().map(|entry| entry.id).collect()
+    };
+    assert_eq!(range(ids[2], ids[7], 3).await, [ids[7], ids[6], ids[5]]);
+    assert_eq!(range(ids[6], ids[7], 3).await, [ids[7], ids[6]]);
+    assert_eq!(range(EntryId::ZERO, EntryId::MAX, 1_000).await.len(), 300);
+    backend.trim(&[shard, other], ids[250]).await.unwrap();
+    let trimmed = backend.extent(shard).await.unwrap();
+    let first = trimmed.ends.unwrap().0;
+    assert!(
+        trimmed.trimmed() >= 100
+            && first <= ids[250]
+            && ids[usize::try_from(trimmed.trimmed()).unwrap()] == first
+    );
+    assert_eq!(Extent { length: 300, ends: whole.ends, ..trimmed }, whole);
+    assert_eq!(range(EntryId::ZERO, first, 10).await, [first]);
+    let cursors = [(shard, ids[299]), (shard, ids[0]), (other, EntryId::ZERO)];
+    let survey = backend.survey(&cursors).await.unwrap();
+    let footing = |extent, has_cursor| Footing { extent, has_cursor };
+    let expected = [footing(trimmed, true), footing(trimmed, false), footing(Extent::default(), false)];
+    assert_eq!((survey.epoch, survey.footings.as_slice()), (epoch, expected.as_slice()));
+    let unknown = backend.rooms_last(shard, &[room(1), room(2)]).await.unwrap();
+    assert_eq!(unknown, RoomsLast { told_to: EntryId::ZERO, last: vec![MessageId::ZERO; 2] });
+}
+
 async fn check_live_channel(backend: &impl Streams) {
     // Hearing begins with the first call, so what was said before it may be missed.
     backend.hear().await.unwrap();
@@ -105,8 +153,9 @@ async fn check_directory(backend: &impl Directory) {
     assert_eq!(backend.login_session("nothing").await.unwrap(), None);
 }
 
-async fn check_backend(backend: impl Streams + Directory) {
+async fn check_backend(backend: impl Streams + Directory, keeps: bool) {
     check_streams(&backend).await;
+    check_looking_back(&backend, keeps).await;
     check_live_channel(&backend).await;
     check_directory(&backend).await;
     presence::check(&backend).await;
@@ -114,14 +163,38 @@ async fn check_backend(backend: impl Streams + Directory) {
 
 #[test]
 fn the_memory_backend_keeps_the_contract() {
-    block_on(check_backend(MemoryBackend::default()));
+    block_on(check_backend(MemoryBackend::default(), false));
 }
 
 #[test]
 fn the_redis_backend_keeps_the_contract() {
     let (_stack, url) = redis();
     block_on(async {
-        check_backend(RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap()).await;
+        check_backend(RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap(), true)
+            .await;
+    });
+}
+
+#[test]
+fn other_data_in_redis_is_another_epoch() {
+    let (stack, url) = redis();
+    block_on(async {
+        let backend = RedisBackend::start(&url.clone().into(), shards(), "g1", Duration::ZERO).await.unwrap();
+        let epoch = backend.heartbeat().await.unwrap();
+        assert_eq!(backend.survey(&[]).await.unwrap().epoch, epoch);
+        let client = ::redis::Client::open(stack.redis_url().unwrap()).unwrap();
+        let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+        let flush = ::redis::cmd("FLUSHALL");
+        flush.query_async::<()>(&mut admin).await.unwrap();
+        let next = backend.heartbeat().await.unwrap();
+        assert_ne!(next, epoch);
+        assert_eq!(backend.survey(&[]).await.unwrap().epoch, next);
+        // Somebody else came first, with another number of shards.
+        flush.query_async::<()>(&mut admin).await.unwrap();
+        ::redis::cmd("SET").arg(keys::SHARDS).arg(8).query_async::<()>(&mut admin).await.unwrap();
+        let refused = backend.heartbeat().await.unwrap_err().0;
+        assert!(refused.contains("another number of shards"), "{refused}");
+        backend.survey(&[]).await.unwrap_err();
     });
 }
 
@@ -140,6 +213,8 @@ impl FakeCore {
             shards: shards(),
             resume_window: Duration::from_mins(1),
             resume_bytes_max: 1 << 20,
+            resume_scan_bytes_max: 1 << 20,
+            trims: false,
             sends_per_second: 0,
             server_id: server_id.to_owned(),
             gateway_timeout: Duration::from_secs(15),

@@ -4,7 +4,7 @@
 //! anything else runs. Batches for the cores gather in `out` and leave together ([`Engine::flush`]).
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,17 @@ use hubbub_common::entry::{Origin, encode, new_origin};
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::shard::{Shard, Shards};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::backend::{Directory, Streams};
+use super::catch_up::Start;
 use super::confirm::Confirmations;
+use super::gap::Watch;
+use super::look_up::LookUps;
 use super::packer::Packer;
 use super::presence::{PresenceQueue, PresenceTasks};
 use super::roles::RecentRoles;
+use super::scan::{SCANS_MAX, ScanQueue};
 use super::send_rates::SendRates;
 use super::window::Window;
 use super::{Answer, Ask, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
@@ -39,26 +43,61 @@ pub(super) enum Reading {
     Off,
     /// Its end is being looked up.
     Starting,
-    /// The window before the start is being read.
-    CatchingUp { cursor: EntryId, until: EntryId },
-    /// Read as it grows.
-    Live { cursor: EntryId },
+    /// The window before the start is being read; cores are told what is after `told_to`. `added` entries were
+    /// ever appended up to `until`.
+    CatchingUp { cursor: EntryId, until: EntryId, added: u64, told_to: EntryId },
+    /// Read as it grows. `passed` entries were ever appended up to the cursor.
+    Live { cursor: EntryId, passed: u64 },
+}
+
+impl Reading {
+    /// Whether cores are told what an entry holds.
+    pub(super) fn tells(self, entry: EntryId) -> bool {
+        match self {
+            Self::Off | Self::Starting => false,
+            Self::CatchingUp { told_to, .. } => entry > told_to,
+            Self::Live { .. } => true,
+        }
+    }
+
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Live { .. })
+    }
 }
 
 pub(super) struct ShardState {
     pub(super) reading: Reading,
-    /// Where reading began.
+    /// Every event after this was read.
     pub(super) read_from: MessageId,
+    pub(super) start: Start,
+    pub(super) scans: ScanQueue,
+    pub(super) look_ups: LookUps,
     pub(super) packer: Packer,
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
-    pub(super) appended: HashMap<u64, Appended>,
+    pub(super) appended: BTreeMap<u64, Appended>,
     /// Which of them replicas have, where acknowledgements wait for that.
     pub(super) confirmations: Confirmations,
     /// Age of the oldest entry read since the last tick.
     pub(super) lag_ms: u64,
     /// By core: whether it had a session in a room of this shard.
     pub(super) interested: Vec<bool>,
+}
+
+impl ShardState {
+    /// Whether joins can be answered.
+    pub(super) fn is_ready(&self) -> bool {
+        self.reading.is_live() && self.start.settled
+    }
+
+    /// Since when every nonce is remembered, Unix milliseconds.
+    pub(super) fn remembered_from_ms(&self, window_ms: u64) -> u64 {
+        let cursor = match self.reading {
+            Reading::CatchingUp { cursor, .. } | Reading::Live { cursor, .. } => cursor,
+            Reading::Off | Reading::Starting => EntryId::MAX,
+        };
+        cursor.ms.saturating_sub(window_ms).max(self.read_from.ts() + 1)
+    }
 }
 
 pub(super) struct Appended {
@@ -137,6 +176,13 @@ pub(super) struct BusMetrics {
     pub(super) records_new: Counter,
     pub(super) records_repeat: Counter,
     pub(super) records_unknown: Counter,
+    pub(super) gaps_trimmed: Counter,
+    pub(super) gaps_rewritten: Counter,
+    pub(super) scans: Counter,
+    pub(super) scanned_entries: Counter,
+    pub(super) resumed_from_window: Counter,
+    pub(super) resumed_from_stream: Counter,
+    pub(super) resumed_not: Counter,
     /// By shard.
     lag: Vec<Gauge>,
     window_bytes: Gauge,
@@ -149,6 +195,8 @@ impl BusMetrics {
         let lag = |shard: Shard| gauge!(names::BUS_LAG.name, "shard" => shard.to_string());
         let appends = |outcome: &'static str| counter!(names::BUS_APPENDS.name, "outcome" => outcome);
         let records = |verdict: &'static str| counter!(names::BUS_READ_RECORDS.name, "verdict" => verdict);
+        let gaps = |reason: &'static str| counter!(names::BUS_GAPS.name, "reason" => reason);
+        let resumes = |from: &'static str| counter!(names::BUS_RESUMES.name, "from" => from);
         Self {
             append_seconds: histogram!(names::BUS_APPEND_SECONDS.name),
             appended_records: counter!(names::BUS_APPENDED_RECORDS.name),
@@ -162,6 +210,13 @@ impl BusMetrics {
             records_new: records("new"),
             records_repeat: records("repeat"),
             records_unknown: records("unknown"),
+            gaps_trimmed: gaps("trimmed"),
+            gaps_rewritten: gaps("rewritten"),
+            scans: counter!(names::BUS_SCANS.name),
+            scanned_entries: counter!(names::BUS_SCANNED_ENTRIES.name),
+            resumed_from_window: resumes("window"),
+            resumed_from_stream: resumes("stream"),
+            resumed_not: resumes("nothing"),
             lag: shards.all().map(lag).collect(),
             window_bytes: gauge!(names::BUS_WINDOW_BYTES.name),
             window_frames: gauge!(names::BUS_WINDOW_FRAMES.name),
@@ -175,12 +230,19 @@ pub(super) struct Engine<B> {
     pub(super) backend: B,
     pub(super) shards: Shards,
     pub(super) resume_window_ms: u64,
+    pub(super) resume_scan_bytes_max: usize,
+    /// Whether nobody else trims the streams.
+    trims: bool,
     pub(super) origin: Origin,
     pub(super) state: RefCell<State>,
     pub(super) metrics: BusMetrics,
     pub(super) clock: Monotonic,
     /// Wakes joins that wait for a shard to go live, and the reader when there are more shards.
     pub(super) shards_changed: Notify,
+    /// Wakes joins that wait for the reader.
+    pub(super) read_on: Notify,
+    pub(super) watch: Watch,
+    pub(super) scan_permits: Semaphore,
     pub(super) presence_tasks: PresenceTasks,
     said_seq: Cell<u64>,
     /// Changes of presence, which come with joins.
@@ -202,9 +264,12 @@ impl<B: Streams + Directory> Engine<B> {
         let shard_state = || ShardState {
             reading: Reading::Off,
             read_from: MessageId::ZERO,
+            start: Start::default(),
+            scans: ScanQueue::default(),
+            look_ups: LookUps::default(),
             packer: Packer::default(),
             dedupe: Dedupe::new(resume_window_ms),
-            appended: HashMap::new(),
+            appended: BTreeMap::new(),
             confirmations: Confirmations::default(),
             lag_ms: 0,
             interested: vec![false; cores.len()],
@@ -213,6 +278,8 @@ impl<B: Streams + Directory> Engine<B> {
             backend,
             shards,
             resume_window_ms,
+            resume_scan_bytes_max: config.resume_scan_bytes_max,
+            trims: config.trims,
             origin: new_origin(),
             state: RefCell::new(State {
                 shards: shards.all().map(|_| shard_state()).collect(),
@@ -227,6 +294,9 @@ impl<B: Streams + Directory> Engine<B> {
             metrics: BusMetrics::new(shards),
             clock: Monotonic::start(),
             shards_changed: Notify::new(),
+            read_on: Notify::new(),
+            watch: Watch::new(),
+            scan_permits: Semaphore::new(SCANS_MAX),
             presence_tasks: PresenceTasks::new(config.gateway_timeout),
             said_seq: Cell::new(0),
             come_and_gone: Cell::new(0),
@@ -341,9 +411,12 @@ impl<B: Streams + Directory> Engine<B> {
     }
 
     /// Once a second: lets go of what is too old.
-    pub(super) fn tick(&self) {
+    pub(super) fn tick(self: &Rc<Self>) {
         self.rest.look(self.come_and_gone.get(), || {});
         let now_ms = now_ms();
+        if self.trims {
+            self.trim(now_ms);
+        }
         let mut state = self.state.borrow_mut();
         state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));
         self.metrics.window_bytes.set(approximate(state.window.bytes()));
@@ -363,6 +436,24 @@ impl<B: Streams + Directory> Engine<B> {
         for (shard, seq) in given_up {
             state.fail_entry(shard, seq, Failure::Unknown);
         }
+    }
+
+    /// Trims the streams that this gateway reads; it writes to no others.
+    fn trim(self: &Rc<Self>, now_ms: u64) {
+        let state = self.state.borrow();
+        let is_live = |shard: &Shard| state.reading(*shard).is_some_and(Reading::is_live);
+        let shards: Vec<Shard> = self.shards.all().filter(is_live).collect();
+        if shards.is_empty() || !self.is_up() {
+            return;
+        }
+        // A gateway that starts needs the window before the window too, to know what is a repeat.
+        let before = EntryId { ms: now_ms.saturating_sub(2 * self.resume_window_ms), seq: 0 };
+        let engine = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Err(error) = engine.backend.trim(&shards, before).await {
+                tracing::debug!(%error, "the streams were not trimmed");
+            }
+        });
     }
 }
 

@@ -1,36 +1,57 @@
-//! Joining rooms: rights, then a shard that is read, then the cut between replay and live.
+//! Joining rooms: rights, then shards that are read, then the cut between replay and live.
 //!
 //! What needs the backend happens first. The answer itself, with every room's `last` and replay, is made in
 //! one step without an await and queued behind all events up to `last` and before all later ones: the inbox
 //! is the cut, and nothing is missed or doubled at it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::time::Duration;
 
-use hubbub_common::clock::now_ms;
-use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use bytes::Bytes;
+use futures_util::future::{join_all, try_join_all};
+use hubbub_common::clock::Monotonic;
+use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
+use tokio::time::timeout;
 
 use super::backend::{BusError, Directory, Streams};
-use super::engine::{ANSWER_MAX, Engine, Reading};
+use super::engine::{ANSWER_MAX, Engine, Reading, ShardState, State};
+use super::scan::Scanned;
 use super::{Answer, JoinAnswer, JoinAsk, Subscribed, Waiter};
+
+/// How long the reader may take to get to what a client has seen elsewhere.
+const LAG_MAX: Duration = Duration::from_secs(1);
+/// Times that a join has streams scanned, because frames were evicted while that went on.
+const ROUNDS_MAX: usize = 3;
+/// How long after a join was asked for its scans are waited for.
+const SCANNED_MAX: Duration = Duration::from_secs(3);
+
+/// By shard, what was found in its stream.
+type Scans = HashMap<Shard, Rc<Scanned>>;
+
+/// What a join has to wait for.
+enum Wait {
+    Shards(Vec<Shard>),
+    Last(BTreeMap<Shard, Vec<RoomId>>),
+}
 
 impl<B: Streams + Directory> Engine<B> {
     pub(super) fn join(self: &Rc<Self>, rooms: Vec<JoinAsk>, member: Option<UserId>, waiter: Waiter) {
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move {
             let began = engine.clock.elapsed();
-            let prepared = tokio::time::timeout(ANSWER_MAX, engine.prepare(&rooms, member)).await;
+            let prepared = timeout(ANSWER_MAX, engine.prepare(&rooms, member)).await;
             let answers = match prepared {
-                Ok(Ok(mut roles)) => {
+                Ok(Ok((mut roles, scans))) => {
                     if let Some(user) = member {
                         let recent = &engine.state.borrow().roles;
                         for (ask, role) in rooms.iter().zip(&mut roles) {
                             *role = recent.settle(user, ask.room, *role, began);
                         }
                     }
-                    engine.subscribe(&rooms, &roles, waiter.core)
+                    engine.subscribe(&rooms, &roles, &scans, waiter.core)
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a join failed");
@@ -43,92 +64,154 @@ impl<B: Streams + Directory> Engine<B> {
         });
     }
 
-    /// Roles (all `Member` where a token vouches), shards that are read, and each room's last event.
+    /// Roles (all `Member` where a token vouches), and what the streams hold for rooms that the window does
+    /// not reach. When it returns, everything is there to answer at once.
     async fn prepare(
         self: &Rc<Self>,
         rooms: &[JoinAsk],
         member: Option<UserId>,
-    ) -> Result<Vec<Option<Role>>, BusError> {
-        let ids: Vec<RoomId> = rooms.iter().map(|ask| ask.room).collect();
+    ) -> Result<(Vec<Option<Role>>, Scans), BusError> {
+        let began = Monotonic::start();
         let roles = match member {
-            Some(user) => self.backend.roles(user, &ids).await?,
-            None => vec![Some(Role::Member); ids.len()],
-        };
-        let shards: HashSet<Shard> = ids.iter().map(|room| self.shards.of(*room)).collect();
-        for shard in shards {
-            self.read_shard(shard).await?;
-        }
-        let unknown: Vec<RoomId> = {
-            let state = self.state.borrow();
-            ids.into_iter().filter(|room| !state.window.knows(*room)).collect()
-        };
-        if !unknown.is_empty() {
-            let last = self.backend.rooms_last(&unknown).await?;
-            let mut state = self.state.borrow_mut();
-            for (room, last) in unknown.into_iter().zip(last) {
-                state.window.learn_last(room, last);
+            Some(user) => {
+                let ids: Vec<RoomId> = rooms.iter().map(|ask| ask.room).collect();
+                self.backend.roles(user, &ids).await?
             }
+            None => vec![Some(Role::Member); rooms.len()],
+        };
+        let allowed: Vec<JoinAsk> = rooms
+            .iter()
+            .zip(&roles)
+            .filter(|(_, role)| role.is_some_and(Role::may_join))
+            .map(|(ask, _)| *ask)
+            .collect();
+        self.make_ready(&allowed).await?;
+        // One that does not come is not of this stream.
+        let _ = timeout(LAG_MAX, self.read_up_to(&allowed)).await;
+        let mut scans = Scans::new();
+        for _ in 0..ROUNDS_MAX {
+            self.make_ready(&allowed).await?;
+            let behind = self.behind(&allowed, &scans);
+            if behind.is_empty() {
+                return Ok((roles, scans));
+            }
+            let time = SCANNED_MAX.saturating_sub(began.elapsed());
+            let scan = |(shard, asks)| async move { (shard, self.scan(shard, asks, time).await) };
+            scans.extend(join_all(behind.into_iter().map(scan)).await);
         }
-        Ok(roles)
+        self.make_ready(&allowed).await?;
+        Ok((roles, scans))
     }
 
-    /// Waits until a shard is read up to what was its end when the first session asked.
-    async fn read_shard(self: &Rc<Self>, shard: Shard) -> Result<(), BusError> {
-        loop {
-            let changed = self.shards_changed.notified();
-            let reading = self.state.borrow().reading(shard);
-            match reading {
-                Some(Reading::Live { .. }) | None => return Ok(()),
-                Some(Reading::Off) => self.start_reading(shard).await?,
-                Some(Reading::Starting | Reading::CatchingUp { .. }) => changed.await,
+    /// Waits until every room's shard is read and its newest event known.
+    async fn make_ready(self: &Rc<Self>, rooms: &[JoinAsk]) -> Result<(), BusError> {
+        while let Some(wait) = self.not_ready(rooms) {
+            match wait {
+                Wait::Shards(shards) => {
+                    try_join_all(shards.into_iter().map(|shard| self.read_shard(shard))).await?;
+                }
+                Wait::Last(unknown) => {
+                    let learn = unknown.into_iter().map(|(shard, rooms)| self.learn_last(shard, rooms));
+                    try_join_all(learn).await?;
+                }
             }
         }
-    }
-
-    pub(super) async fn start_reading(&self, shard: Shard) -> Result<(), BusError> {
-        self.set_reading(shard, Reading::Starting);
-        let until = match self.backend.tail(shard).await {
-            Ok(until) => until,
-            Err(error) => {
-                self.set_reading(shard, Reading::Off);
-                self.shards_changed.notify_waiters();
-                return Err(error);
-            }
-        };
-        let start_ms = now_ms().saturating_sub(self.resume_window_ms);
-        let start = EntryId { ms: start_ms, seq: 0 };
-        if let Some(of_shard) = self.state.borrow_mut().shard(shard) {
-            (of_shard.read_from, of_shard.reading) = if until <= start {
-                let newest = MessageId::pack(until, u8::MAX).unwrap_or(MessageId::ZERO);
-                (newest, Reading::Live { cursor: until })
-            } else {
-                (MessageId::floor_of_ms(start_ms), Reading::CatchingUp { cursor: start, until })
-            };
-        }
-        self.shards_changed.notify_waiters();
-        self.shards_changed.notify_one();
-        self.backend.interrupt_read().await;
         Ok(())
     }
 
-    fn set_reading(&self, shard: Shard, reading: Reading) {
-        if let Some(of_shard) = self.state.borrow_mut().shard(shard) {
-            of_shard.reading = reading;
+    fn not_ready(&self, rooms: &[JoinAsk]) -> Option<Wait> {
+        let state = self.state.borrow();
+        let is_ready = |shard: Shard| state.shards.get(shard.index()).is_none_or(ShardState::is_ready);
+        let mut unready: Vec<Shard> =
+            rooms.iter().map(|ask| self.shards.of(ask.room)).filter(|shard| !is_ready(*shard)).collect();
+        if !unready.is_empty() {
+            unready.sort_unstable();
+            unready.dedup();
+            return Some(Wait::Shards(unready));
+        }
+        let mut unknown: BTreeMap<Shard, Vec<RoomId>> = BTreeMap::new();
+        for ask in rooms.iter().filter(|ask| !state.window.knows(ask.room)) {
+            unknown.entry(self.shards.of(ask.room)).or_default().push(ask.room);
+        }
+        (!unknown.is_empty()).then_some(Wait::Last(unknown))
+    }
+
+    /// Waits until this gateway has read what the client has seen on another, which would come twice otherwise,
+    /// and what others have told of.
+    async fn read_up_to(&self, rooms: &[JoinAsk]) {
+        loop {
+            let read_on = self.read_on.notified();
+            let is_read = |ask: &JoinAsk| {
+                let state = self.state.borrow();
+                let newest = state.window.last(ask.room).max(ask.since.unwrap_or(MessageId::ZERO));
+                is_read(&state, self.shards.of(ask.room), newest)
+            };
+            if rooms.iter().all(is_read) {
+                return;
+            }
+            read_on.await;
         }
     }
 
-    fn subscribe(&self, rooms: &[JoinAsk], roles: &[Option<Role>], core: u16) -> Vec<JoinAnswer> {
+    /// Of each shard that has to be scanned, the rooms whose replay the window does not hold.
+    fn behind(&self, rooms: &[JoinAsk], scans: &Scans) -> BTreeMap<Shard, Vec<JoinAsk>> {
+        let state = self.state.borrow();
+        let mut behind: BTreeMap<Shard, Vec<JoinAsk>> = BTreeMap::new();
+        for ask in rooms {
+            let (shard, Some(since)) = (self.shards.of(ask.room), ask.since) else { continue };
+            let is_in_window =
+                state.window.evicted_to(ask.room).is_some_and(|evicted_to| since >= evicted_to);
+            if !is_in_window && self.may_be_found(&state, shard, since) {
+                behind.entry(shard).or_default().push(*ask);
+            }
+        }
+        // A scan that did not reach back far enough will not do so the next time.
+        let is_open = |scanned: &Scanned, ask: &JoinAsk| {
+            let since = ask.since.unwrap_or(MessageId::ZERO);
+            !scanned.is_about(ask.room, since)
+                || scanned.reaches(since) && scanned.splice(&state.window, ask.room, since).is_none()
+        };
+        behind.retain(|shard, asks| match of_this_start(&state, *shard, scans) {
+            Some(scanned) => asks.iter().any(|ask| is_open(scanned, ask)),
+            None => true,
+        });
+        behind
+    }
+
+    fn may_be_found(&self, state: &State, shard: Shard, since: MessageId) -> bool {
+        let of_shard = state.shards.get(shard.index());
+        self.resume_scan_bytes_max > 0
+            && is_read(state, shard, since)
+            && of_shard.is_some_and(|of_shard| of_shard.scans.may_reach(since))
+    }
+
+    fn subscribe(
+        &self,
+        rooms: &[JoinAsk],
+        roles: &[Option<Role>],
+        scans: &Scans,
+        core: u16,
+    ) -> Vec<JoinAnswer> {
         let mut state = self.state.borrow_mut();
+        let mut budget_bytes = self.resume_scan_bytes_max;
         let mut subscribe = |ask: &JoinAsk, role: Option<Role>| {
             let role = role.filter(|role| role.may_join()).ok_or(ErrorCode::Forbidden)?;
-            let of_shard = state.shard(self.shards.of(ask.room)).ok_or(ErrorCode::Internal)?;
+            let shard = self.shards.of(ask.room);
+            let of_shard = state.shard(shard).ok_or(ErrorCode::Internal)?;
             if let Some(interested) = of_shard.interested.get_mut(usize::from(core)) {
                 *interested = true;
             }
-            let (last, replay) = match ask.since {
-                Some(since) => state.window.replay(ask.room, since),
-                None => (state.window.replay(ask.room, MessageId::ZERO).0, Some(Vec::new())),
+            let replay = match ask.since {
+                Some(since) => self.replay(&state, scans, ask.room, since, &mut budget_bytes),
+                None => Some(Vec::new()),
             };
+            // A scan may have met what nobody had told of.
+            let met = scans.get(&shard).map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
+            let last = state.window.last(ask.room).max(met);
+            // What is older than `last` would still come live.
+            if !is_read(&state, shard, last) {
+                return Err(ErrorCode::Unavailable);
+            }
             Ok(Subscribed { last, replay, muted: !role.may_send() })
         };
         rooms
@@ -137,6 +220,53 @@ impl<B: Streams + Directory> Engine<B> {
             .map(|(ask, role)| JoinAnswer { room: ask.room, outcome: subscribe(ask, *role) })
             .collect()
     }
+
+    /// What came after `since`, if all of it is at hand. `budget_bytes` are for frames that the window does not
+    /// keep alive anyway.
+    fn replay(
+        &self,
+        state: &State,
+        scans: &Scans,
+        room: RoomId,
+        since: MessageId,
+        budget_bytes: &mut usize,
+    ) -> Option<Vec<Bytes>> {
+        let metrics = &self.metrics;
+        let shard = self.shards.of(room);
+        if !is_read(state, shard, since) {
+            metrics.resumed_not.increment(1);
+            return None;
+        }
+        if let Some(frames) = state.window.replay(room, since) {
+            metrics.resumed_from_window.increment(1);
+            return Some(frames);
+        }
+        let scanned = of_this_start(state, shard, scans);
+        let spliced =
+            scanned.and_then(|scanned| scanned.splice(&state.window, room, since)).filter(|frames| {
+                let left = budget_bytes.checked_sub(frames.iter().map(Bytes::len).sum());
+                *budget_bytes = left.unwrap_or(0);
+                left.is_some()
+            });
+        match &spliced {
+            Some(_) => metrics.resumed_from_stream.increment(1),
+            None => metrics.resumed_not.increment(1),
+        }
+        spliced
+    }
+}
+
+/// What was found in the stream that is read now, not in one that was there before.
+fn of_this_start<'a>(state: &State, shard: Shard, scans: &'a Scans) -> Option<&'a Scanned> {
+    let attempt = state.shards.get(shard.index())?.start.attempt;
+    scans.get(&shard).map(Rc::as_ref).filter(|scanned| scanned.attempt == attempt || scanned.is_nothing())
+}
+
+/// Whether this gateway has read an event. If it has not, the client saw it on another one, or there is none.
+fn is_read(state: &State, shard: Shard, event: MessageId) -> bool {
+    let reading = state.shards.get(shard.index()).map(|of_shard| of_shard.reading);
+    let is_past = |cursor| event == MessageId::ZERO || event.entry() <= cursor;
+    matches!(reading, Some(Reading::Live { cursor, .. }) if is_past(cursor))
 }
 
 fn refuse(rooms: &[JoinAsk]) -> Vec<JoinAnswer> {

@@ -114,11 +114,16 @@ pub struct Links {
 impl Links {
     /// For this many cores.
     pub fn new(cores: usize) -> rustix::io::Result<Self> {
-        let bus = BusHandle { asks: Arc::new(ArrayQueue::new(ASKS_MAX)), wake: Arc::new(Notify::new()) };
+        Self::bounded(cores, ASKS_MAX, INBOX_BATCHES_MAX)
+    }
+
+    /// With bounds of its own for the questions that wait, and for the batches that wait for each core.
+    pub(crate) fn bounded(cores: usize, asks_max: usize, batches_max: usize) -> rustix::io::Result<Self> {
+        let bus = BusHandle { asks: Arc::new(ArrayQueue::new(asks_max)), wake: Arc::new(Notify::new()) };
         let mailboxes: Vec<_> = (0..cores)
             .map(|_| {
                 Ok(Arc::new(Mailbox {
-                    batches: ArrayQueue::new(INBOX_BATCHES_MAX),
+                    batches: ArrayQueue::new(batches_max),
                     awake: AtomicBool::new(false),
                     eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
                 }))

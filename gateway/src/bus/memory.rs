@@ -14,14 +14,15 @@ use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::limits::PRESENCE_USERS_MAX;
 use hubbub_common::protocol::Role;
+use hubbub_common::redis::{Epoch, Extent};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginSession;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::backend::{
-    AppendError, BusError, Directory, Presence, PresenceChange, PresenceOutcome, READ_WAIT, ReadEntry,
-    Streams,
+    AppendError, BusError, Directory, Footing, Presence, PresenceChange, PresenceOutcome, READ_WAIT,
+    ReadEntry, RoomsLast, Streams, Survey,
 };
 
 /// Who has sessions in a room, on which cores: ordered, so that the entries of a user are neighbours.
@@ -86,16 +87,32 @@ impl Streams for MemoryBackend {
         self.appended.notify_one();
     }
 
-    async fn tail(&self, _: Shard) -> Result<EntryId, BusError> {
-        Ok(EntryId::ZERO)
+    async fn extent(&self, _: Shard) -> Result<Extent, BusError> {
+        Ok(Extent::default())
     }
 
-    async fn rooms_last(&self, rooms: &[RoomId]) -> Result<Vec<MessageId>, BusError> {
+    fn is_surveyed(&self) -> bool {
+        true
+    }
+
+    async fn survey(&self, cursors: &[(Shard, EntryId)]) -> Result<Survey, BusError> {
+        // Nothing is trimmed before it is read, and the data lives as long as its reader.
+        let footing = Footing { extent: Extent::default(), has_cursor: true };
+        Ok(Survey { epoch: 0, footings: vec![footing; cursors.len()] })
+    }
+
+    async fn range(&self, _: Shard, _: EntryId, _: EntryId, _: usize) -> Result<Vec<ReadEntry>, BusError> {
+        Ok(Vec::new())
+    }
+
+    async fn trim(&self, _: &[Shard], _: EntryId) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    async fn rooms_last(&self, _: Shard, rooms: &[RoomId]) -> Result<RoomsLast, BusError> {
         let state = self.state.borrow();
-        Ok(rooms
-            .iter()
-            .map(|room| state.last_of_room.get(room).copied().unwrap_or(MessageId::ZERO))
-            .collect())
+        let last = |room| state.last_of_room.get(room).copied().unwrap_or(MessageId::ZERO);
+        Ok(RoomsLast { told_to: EntryId::MAX, last: rooms.iter().map(last).collect() })
     }
 
     async fn say(&self, _: Shard, entry: Bytes) -> Result<(), BusError> {
@@ -111,8 +128,8 @@ impl Streams for MemoryBackend {
         Ok(mem::take(&mut self.state.borrow_mut().said))
     }
 
-    async fn heartbeat(&self) -> Result<(), BusError> {
-        Ok(())
+    async fn heartbeat(&self) -> Result<Epoch, BusError> {
+        Ok(0)
     }
 }
 

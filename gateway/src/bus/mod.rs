@@ -14,11 +14,14 @@
 //! suite. [`packer`] and [`window`] are pure. Absent on purpose: any knowledge of sockets and sessions.
 
 pub mod backend;
+mod catch_up;
 mod change;
 mod confirm;
 mod engine;
+mod gap;
 mod join;
 mod link;
+mod look_up;
 pub mod memory;
 pub mod packer;
 mod presence;
@@ -26,6 +29,7 @@ mod publish;
 mod reader;
 pub mod redis;
 mod roles;
+mod scan;
 mod send_rates;
 mod thread;
 pub mod window;
@@ -43,6 +47,8 @@ use hubbub_common::token::{LoginMark, LoginSession};
 use tokio::sync::oneshot;
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
+#[cfg(test)]
+pub(crate) use thread::serve;
 pub use thread::{BusConfig, StartError, start};
 
 /// Who waits for an answer: a place in the asking core's table.
@@ -183,7 +189,7 @@ pub struct JoinAnswer {
 pub struct Subscribed {
     /// Newest stored event of the room.
     pub last: MessageId,
-    /// Frames after `since`, oldest first; `None` where the window does not reach back that far.
+    /// Frames after `since`, oldest first; `None` where some of them can't be had.
     pub replay: Option<Vec<Bytes>>,
     /// Whether the user's role forbids sending.
     pub muted: bool,
@@ -251,6 +257,8 @@ pub struct Event {
 pub enum Tell {
     /// An event for the sessions of a room.
     Event(Event),
+    /// Sessions in rooms of these shards, in order of their numbers, missed events up to the one beside it.
+    Gap(Box<[(Shard, MessageId)]>),
     /// The answer to a request.
     Answer(Waiter, Answer),
     /// A user's role in a room has changed.

@@ -66,6 +66,11 @@ impl Packer {
         Some(pack)
     }
 
+    /// The number of the entry in flight.
+    pub fn in_flight(&self) -> Option<u64> {
+        self.in_flight.then_some(self.seq)
+    }
+
     /// The entry in flight has met its fate.
     pub fn landed(&mut self) {
         self.in_flight = false;

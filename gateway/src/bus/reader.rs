@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hubbub_common::clock::now_ms;
 use hubbub_common::dedupe::Verdict;
 use hubbub_common::entry::{Entry, Notice, Record};
@@ -39,7 +40,7 @@ impl<B: Streams + Directory> Engine<B> {
             }
             let cursors = self.cursors();
             let began = self.clock.elapsed();
-            match self.backend.read(&cursors).await {
+            match self.read_surveyed(&cursors).await {
                 Ok(entries) => {
                     if !entries.is_empty() {
                         self.metrics.read_seconds.record(self.clock.elapsed().saturating_sub(began));
@@ -84,7 +85,7 @@ impl<B: Streams + Directory> Engine<B> {
     fn cursors(&self) -> Vec<(Shard, EntryId)> {
         let state = self.state.borrow();
         let cursor = |shard: Shard| match state.reading(shard)? {
-            Reading::CatchingUp { cursor, .. } | Reading::Live { cursor } => Some((shard, cursor)),
+            Reading::CatchingUp { cursor, .. } | Reading::Live { cursor, .. } => Some((shard, cursor)),
             Reading::Off | Reading::Starting => None,
         };
         self.shards.all().chain([Shard::CONTROL]).filter_map(cursor).collect()
@@ -104,18 +105,24 @@ impl<B: Streams + Directory> Engine<B> {
                 of_shard.lag_ms = of_shard.lag_ms.max(age_ms);
             }
             of_shard.reading = match of_shard.reading {
-                Reading::CatchingUp { until, .. } if entry.id < until => {
-                    Reading::CatchingUp { cursor: entry.id, until }
+                Reading::CatchingUp { until, added, told_to, .. } if entry.id < until => {
+                    Reading::CatchingUp { cursor: entry.id, until, added, told_to }
                 }
-                Reading::CatchingUp { .. } => {
+                Reading::CatchingUp { until, added, .. } => {
                     went_live = true;
-                    Reading::Live { cursor: entry.id }
+                    // One that is later than `until` found that trimmed: how many were before it is unknown, and
+                    // a survey will take it for a gap.
+                    Reading::Live { cursor: entry.id, passed: if entry.id == until { added } else { 0 } }
                 }
-                Reading::Off | Reading::Starting | Reading::Live { .. } => Reading::Live { cursor: entry.id },
+                Reading::Live { passed, .. } => Reading::Live { cursor: entry.id, passed: passed + 1 },
+                off @ (Reading::Off | Reading::Starting) => off,
             };
         }
         if went_live {
             self.shards_changed.notify_waiters();
+        }
+        if !entries.is_empty() {
+            self.read_on.notify_waiters();
         }
     }
 
@@ -129,6 +136,13 @@ impl<B: Streams + Directory> Engine<B> {
             }
         };
         let Some(of_shard) = state.shard(read.shard) else { return };
+        if !of_shard.reading.is_live() && MessageId::through(read.id) <= of_shard.read_from {
+            // Only for what it may be repeated by.
+            if read.shard != Shard::CONTROL {
+                of_shard.dedupe.feed(&entry, read.id);
+            }
+            return;
+        }
         if !of_shard.dedupe.first_time(entry.origin, entry.seq, read.id.ms) {
             self.metrics.records_repeat.increment(entry.count as u64);
             return;
@@ -188,27 +202,33 @@ impl<B: Streams + Directory> Engine<B> {
             return first;
         }
         self.metrics.records_new.increment(1);
+        // The rest is older than every session here, or was told before.
+        let is_told = of_shard.reading.tells(id.entry());
         let read_from = of_shard.read_from;
         let event = event(record, id);
         if record.is_stored_event() {
             state.window.push(event.room, id, event.frame.clone(), read_from);
         }
-        state.deliver(shard, &event);
-        self.take_change(state, shard, record);
+        if is_told {
+            state.deliver(shard, &event);
+        }
+        self.take_change(state, shard, record, is_told);
         id
     }
 
     /// Tells the cores what a record means for open connections, behind its event.
-    fn take_change(&self, state: &mut State, shard: Shard, record: &Record<'_>) {
+    fn take_change(&self, state: &mut State, shard: Shard, record: &Record<'_>, is_told: bool) {
         match *record {
             Record::Member { room, user, role, state: _ } => {
                 state.roles.note(user, room, role, self.clock.elapsed());
-                state.tell_interested(shard, || Tell::RoleChanged { room, user, role });
+                if is_told {
+                    state.tell_interested(shard, || Tell::RoleChanged { room, user, role });
+                }
             }
-            Record::Room { room, state: RoomChange::Deleted } => {
+            Record::Room { room, state: RoomChange::Deleted } if is_told => {
                 state.tell_interested(shard, || Tell::RoomDeleted(room));
             }
-            Record::Room { state: RoomChange::Updated, .. }
+            Record::Room { .. }
             | Record::Message { .. }
             | Record::Edited { .. }
             | Record::Deleted { .. }
@@ -254,8 +274,12 @@ fn event(record: &Record<'_>, id: MessageId) -> Event {
         | Record::Member { .. }
         | Record::Room { .. } => (Audience::All, false),
     };
-    let frame = text_frame(|out| record.event(id).write_json(out));
-    Event { room: record.room(), audience, ephemeral, frame }
+    Event { room: record.room(), audience, ephemeral, frame: frame(record, id) }
+}
+
+/// What every receiver of a record gets.
+pub(super) fn frame(record: &Record<'_>, id: MessageId) -> Bytes {
+    text_frame(|out| record.event(id).write_json(out))
 }
 
 async fn pause(failures: &mut usize) {

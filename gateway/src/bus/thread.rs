@@ -33,6 +33,10 @@ pub struct BusConfig {
     pub resume_window: Duration,
     /// How many bytes of them.
     pub resume_bytes_max: usize,
+    /// How many bytes of a stream one scan for older frames may read.
+    pub resume_scan_bytes_max: usize,
+    /// Whether gateways trim the streams, because no control plane does.
+    pub trims: bool,
     /// Of one user, over all gateways; 0 = no limit.
     pub sends_per_second: u32,
     /// This gateway.
@@ -79,14 +83,14 @@ pub fn start(
             match &config.redis {
                 None => {
                     let _ = started.send(Ok(()));
-                    run(Engine::new(MemoryBackend::default(), &config, cores, status), asks).await;
+                    serve(MemoryBackend::default(), &config, asks, cores, status).await;
                 }
                 Some(redis) => {
                     let (shards, wait) = (config.shards, config.wait);
                     match RedisBackend::start(redis, shards, &config.server_id, wait).await {
                         Ok(backend) => {
                             let _ = started.send(Ok(()));
-                            run(Engine::new(backend, &config, cores, status), asks).await;
+                            serve(backend, &config, asks, cores, status).await;
                         }
                         Err(error) => {
                             let _ = started.send(Err(error));
@@ -102,7 +106,15 @@ pub fn start(
     Ok(())
 }
 
-async fn run<B: Streams + Directory>(engine: Rc<Engine<B>>, asks: BusHandle) {
+/// Serves the cores from a backend that has started, for ever.
+pub(crate) async fn serve<B: Streams + Directory>(
+    backend: B,
+    config: &BusConfig,
+    asks: BusHandle,
+    cores: Vec<CoreHandle>,
+    status: Arc<Status>,
+) {
+    let engine = Engine::new(backend, config, cores, status);
     tokio::task::spawn_local(Rc::clone(&engine).read_streams());
     tokio::task::spawn_local(Rc::clone(&engine).hear());
     tokio::task::spawn_local(Rc::clone(&engine).spread_presence());
@@ -128,7 +140,10 @@ async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
     loop {
         every.tick().await;
         match engine.backend.heartbeat().await {
-            Ok(()) => engine.set_up(Ok(())),
+            Ok(epoch) => {
+                engine.set_up(Ok(()));
+                engine.heard_epoch(epoch).await;
+            }
             Err(error) => engine.set_up(Err(&error)),
         }
     }

@@ -33,6 +33,7 @@ impl Core {
                             self.take_answer(pending, answer);
                         }
                     }
+                    Tell::Gap(gaps) => self.tell_gaps(&gaps),
                     Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
                     Tell::RoomDeleted(room) => self.room_deleted(room),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),

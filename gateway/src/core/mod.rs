@@ -4,7 +4,10 @@
 //! and the counts for `/health`. State sits in `RefCell`s that are never borrowed across an await.
 
 mod act;
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod counters;
+mod gap;
 mod greetings;
 mod inbox;
 pub(crate) mod poller;
@@ -168,7 +171,7 @@ impl Core {
     }
 
     pub(crate) fn replay_bytes_max(&self) -> usize {
-        self.config.resume_bytes_max
+        self.config.resume_bytes_max + self.config.resume_scan_bytes_max
     }
 
     pub(crate) fn outbox_bytes_max(&self) -> usize {

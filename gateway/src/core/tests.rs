@@ -45,6 +45,8 @@ fn gateway_with(settings: &[(&str, &str)]) -> SocketAddr {
         shards: config.shared.shards,
         resume_window: config.shared.resume_window,
         resume_bytes_max: config.resume_bytes_max,
+        resume_scan_bytes_max: config.resume_scan_bytes_max,
+        trims: config.trims,
         sends_per_second: config.sends_per_second,
         server_id: "g1".to_owned(),
         gateway_timeout: config.gateway_timeout,

@@ -36,9 +36,14 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung since the last time.
+    pub(super) fn take(&self) -> bool {
+        self.rung.take()
+    }
+
     async fn rung(&self) {
         poll_fn(|context| {
-            if self.rung.take() {
+            if self.take() {
                 return Poll::Ready(());
             }
             self.waker.replace(Some(context.waker().clone()));
@@ -52,14 +57,7 @@ impl Bell {
 pub(super) async fn end_turns(core: Rc<Core>) {
     loop {
         core.bell.rung().await;
-        let began = core.bell.since.get();
-        core.flush();
-        core.bus.wake();
-        if let Err(error) = core.poller.borrow_mut().submit() {
-            tracing::error!(%error, "the ring that watches sockets");
-            std::process::exit(crate::status::EXIT_BUG);
-        }
-        core.counters.turns.add(core.clock.elapsed().saturating_sub(began));
+        core.end_turn();
     }
 }
 
@@ -69,14 +67,29 @@ pub(super) async fn go_on(core: Rc<Core>) {
     loop {
         core.later_bell.rung().await;
         monoio::time::sleep(GO_ON_PAUSE).await;
-        for connection in core.unread.take() {
-            core.readable(&connection);
-        }
+        core.read_on();
         core.ring_bell();
     }
 }
 
 impl Core {
+    pub(super) fn end_turn(&self) {
+        let began = self.bell.since.get();
+        self.flush();
+        self.bus.wake();
+        if let Err(error) = self.poller.borrow_mut().submit() {
+            tracing::error!(%error, "the ring that watches sockets");
+            std::process::exit(crate::status::EXIT_BUG);
+        }
+        self.counters.turns.add(self.clock.elapsed().saturating_sub(began));
+    }
+
+    pub(super) fn read_on(self: &Rc<Self>) {
+        for connection in self.unread.take() {
+            self.readable(&connection);
+        }
+    }
+
     /// More is to be read from a connection than one read takes.
     pub(crate) fn read_on_from(&self, connection: &Rc<Connection>) {
         self.unread.borrow_mut().push(Rc::clone(connection));

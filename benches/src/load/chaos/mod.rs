@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use crate::rest::Rest;
-use crate::stack::{Stack, wait};
+use crate::stack::{RedisShape, Stack, wait};
 use client::{Client, Seen, Sent};
 use faults::Faults;
 use ledger::Balance;
@@ -33,6 +33,7 @@ const AUDITOR: u64 = 1_000_000;
 /// A run.
 #[derive(Debug, Clone)]
 pub(super) struct Chaos {
+    pub(super) redis: RedisShape,
     pub(super) gateways: usize,
     pub(super) clients: usize,
     pub(super) rooms: usize,
@@ -48,6 +49,7 @@ pub(super) struct Report {
     mode: &'static str,
     seed: u64,
     seconds: f64,
+    redis: String,
     gateways: usize,
     clients: usize,
     rooms: usize,
@@ -77,7 +79,16 @@ struct Plan {
 
 impl Chaos {
     pub(super) fn run(&self) -> Result<Report, String> {
+        // As many as there are behind a primary: so whichever replaces it has every acknowledged message.
+        let (ack, replicas) = match self.redis {
+            RedisShape::Single | RedisShape::Tls => ("stored", "1"),
+            RedisShape::Sentinel => ("replicated", "2"),
+            RedisShape::Cluster => ("replicated", "1"),
+        };
         let stack = Stack::builder()
+            .redis_shape(self.redis)
+            .env("HUBBUB_ACK", ack)
+            .env("HUBBUB_ACK_REPLICAS", replicas)
             .gateways(self.gateways)
             .controls(2)
             .without_haproxy()
@@ -178,6 +189,7 @@ impl Chaos {
                 mode: "chaos",
                 seed: self.seed,
                 seconds: self.time.as_secs_f64(),
+                redis: format!("{:?}", self.redis).to_lowercase(),
                 gateways: self.gateways,
                 clients: self.clients,
                 rooms: self.rooms,
@@ -221,13 +233,14 @@ impl Report {
         let balance = &self.balance;
         let _ = writeln!(
             table,
-            "{} clients in {} rooms over {} gateways, {:.0} s, seed {}:\n\
+            "{} clients in {} rooms over {} gateways, Redis {}, {:.0} s, seed {}:\n\
              {} messages sent and acknowledged, {} in history, {} deliveries over {} connections;\n\
              told to read history {} times; delivered, then lost with a Redis, before they were acknowledged: {};\n\
              acknowledged and lost 0, doubled 0, out of order 0, unseen 0",
             self.clients,
             self.rooms,
             self.gateways,
+            self.redis,
             self.seconds,
             self.seed,
             balance.acked,

@@ -20,7 +20,7 @@ use std::cell::{Cell, RefCell};
 
 use hubbub_common::config::Ack;
 use hubbub_common::entry::new_origin;
-use hubbub_common::redis::{Commands, Interrupter, ShardReaders};
+use hubbub_common::redis::{Commands, Freshness, Interrupter, ShardReaders};
 use hubbub_common::shard::Shards;
 use redis::RedisError;
 use redis::aio::{MultiplexedConnection, PubSubStream};
@@ -49,9 +49,12 @@ pub struct RedisBackend {
     reader: RefCell<Option<MultiplexedConnection>>,
     /// `CLIENT ID` of the reader, to unblock it.
     reader_id: Cell<Option<i64>>,
+    /// Whether the reader's connection was there at the last survey.
+    surveyed: Cell<bool>,
     /// The readers of a Cluster, while nobody reads.
     shard_readers: RefCell<Option<ShardReaders>>,
     interrupter: Option<Interrupter>,
+    freshness: Option<Freshness>,
     channels: RefCell<Option<PubSubStream>>,
     asked: RefCell<Asked>,
 }
@@ -75,7 +78,9 @@ impl RedisBackend {
             replicas,
             reader: RefCell::new(None),
             reader_id: Cell::new(None),
+            surveyed: Cell::new(false),
             interrupter: readers.as_ref().map(ShardReaders::interrupter),
+            freshness: readers.as_ref().map(ShardReaders::freshness),
             shard_readers: RefCell::new(readers),
             channels: RefCell::new(None),
             asked: RefCell::default(),

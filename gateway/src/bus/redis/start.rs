@@ -11,12 +11,16 @@ use crate::bus::StartError;
 use crate::bus::backend::Presence as _;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 24] = [
+const PROBES: [&[&str]; 28] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
     &["XREVRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
+    &["XINFO", "STREAM", "bus:{0}"],
+    &["XTRIM", "bus:{0}", "MINID", "no-id"],
     &["HMGET", "last:{0}", "0"],
+    &["SET", "cluster:epoch", "0", "NX", "XX"],
+    &["GET", "cluster:epoch"],
     &["PUBLISH", "live:{0}", ""],
     &["HMGET", "roles:0", "0"],
     &["GETEX", "session:none"],

@@ -1,6 +1,5 @@
-//! Streams: `XADD`, `XREAD`, and a pub/sub channel beside each for what is not stored.
+//! Streams: `XADD`, `XREAD` and what surrounds them, and a pub/sub channel beside each for what is not stored.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -9,14 +8,16 @@ use futures_util::future::try_join_all;
 use futures_util::{FutureExt as _, StreamExt as _};
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::keys;
-use hubbub_common::redis::{CONNECT_MAX, Fault, entries, entry_id, first_id, is_broken, xread};
+use hubbub_common::redis::{
+    CONNECT_MAX, Epoch, Extent, Fault, RESPONSE_MAX, agree, entries, entry_id, is_broken, range, xread,
+};
 use hubbub_common::shard::Shard;
-use redis::aio::MultiplexedConnection;
-use redis::{Msg, Value, cmd};
+use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::{ErrorKind, Msg, RedisResult, Value, cmd};
 use tokio::time::timeout;
 
 use super::{RedisBackend, bus_error};
-use crate::bus::backend::{AppendError, BusError, READ_WAIT, ReadEntry, Streams};
+use crate::bus::backend::{AppendError, BusError, Footing, READ_WAIT, ReadEntry, RoomsLast, Streams, Survey};
 
 /// Entries of one shard in one read: with every shard full, some 50 MB.
 pub(super) const READ_ENTRIES_MAX: usize = 100;
@@ -99,32 +100,76 @@ impl Streams for RedisBackend {
         }
     }
 
-    async fn tail(&self, shard: Shard) -> Result<EntryId, BusError> {
-        let mut command = cmd("XREVRANGE");
-        command.arg(keys::bus(shard)).arg("+").arg("-").arg("COUNT").arg(1);
-        let reply = command.query_async::<Value>(&mut self.commands()).await.map_err(bus_error)?;
-        first_id(reply).ok_or_else(|| BusError("XREVRANGE answered something else than entries".to_owned()))
+    async fn extent(&self, shard: Shard) -> Result<Extent, BusError> {
+        Extent::of(&mut self.commands(), shard).await.map_err(bus_error)
     }
 
-    async fn rooms_last(&self, rooms: &[RoomId]) -> Result<Vec<MessageId>, BusError> {
-        // One command for each shard, all at once: in a Cluster they go to several servers.
-        let mut by_shard: BTreeMap<Shard, Vec<RoomId>> = BTreeMap::new();
-        for room in rooms {
-            by_shard.entry(self.shards.of(*room)).or_default().push(*room);
+    fn is_surveyed(&self) -> bool {
+        match &self.freshness {
+            Some(freshness) => !freshness.is_fresh(),
+            None => self.reader.borrow().is_some() && self.surveyed.get(),
         }
-        let look_up = by_shard.into_iter().map(|(shard, rooms)| async move {
-            let mut command = cmd("HMGET");
-            command.arg(keys::last(shard));
-            for room in &rooms {
-                command.arg(room.get());
-            }
-            let last: Vec<Option<String>> = command.query_async(&mut self.commands()).await?;
-            let id = |id: Option<String>| id.and_then(|id| id.parse().ok()).unwrap_or(MessageId::ZERO);
-            Ok(rooms.into_iter().zip(last.into_iter().map(id)).collect::<Vec<_>>())
-        });
-        let found = try_join_all(look_up).await.map_err(bus_error)?;
-        let found: BTreeMap<RoomId, MessageId> = found.into_iter().flatten().collect();
-        Ok(rooms.iter().map(|room| found.get(room).copied().unwrap_or(MessageId::ZERO)).collect())
+    }
+
+    async fn survey(&self, cursors: &[(Shard, EntryId)]) -> Result<Survey, BusError> {
+        if let Some(freshness) = &self.freshness {
+            freshness.set(false);
+            let survey = self.survey_on(&self.commands(), cursors).await;
+            return survey.map_err(bus_error).inspect_err(|_| freshness.set(true));
+        }
+        // The very connection that is read from, so that both are about the same server.
+        let connection = self.reader().await?;
+        self.surveyed.set(true);
+        let survey = self.survey_on(&connection, cursors);
+        // That connection has no time limit of its own.
+        let survey = timeout(RESPONSE_MAX, survey).await;
+        let survey = survey.map_or_else(
+            |_| Err(BusError("Redis does not answer a survey".to_owned())),
+            |survey| survey.map_err(bus_error),
+        );
+        survey.inspect_err(|_| self.forget_reader())
+    }
+
+    async fn range(
+        &self,
+        shard: Shard,
+        from: EntryId,
+        to: EntryId,
+        count: usize,
+    ) -> Result<Vec<ReadEntry>, BusError> {
+        let mut command = cmd("XREVRANGE");
+        command.arg(keys::bus(shard)).arg(to.to_string()).arg(from.to_string());
+        command.arg("COUNT").arg(count);
+        let reply = command.query_async::<Value>(&mut self.commands()).await.map_err(bus_error)?;
+        range(reply, shard)
+            .ok_or_else(|| BusError("XREVRANGE answered something else than entries".to_owned()))
+    }
+
+    async fn trim(&self, shards: &[Shard], before: EntryId) -> Result<(), BusError> {
+        let before = before.to_string();
+        // One command for each shard, all at once: in a Cluster they go to several servers.
+        let trim = |shard: &Shard| {
+            let mut command = cmd("XTRIM");
+            // Whole nodes of the stream only, which costs next to nothing.
+            command.arg(keys::bus(*shard)).arg("MINID").arg("~").arg(&before);
+            async move { command.query_async::<u64>(&mut self.commands()).await }
+        };
+        try_join_all(shards.iter().map(trim)).await.map_err(bus_error)?;
+        Ok(())
+    }
+
+    async fn rooms_last(&self, shard: Shard, rooms: &[RoomId]) -> Result<RoomsLast, BusError> {
+        let mut command = cmd("HMGET");
+        command.arg(keys::last(shard)).arg(keys::LAST_TOLD_TO);
+        for room in rooms {
+            command.arg(room.get());
+        }
+        let reply: Vec<Option<String>> =
+            command.query_async(&mut self.commands()).await.map_err(bus_error)?;
+        let mut reply = reply.into_iter();
+        let told_to = reply.next().flatten().and_then(|id| id.parse().ok()).unwrap_or(EntryId::ZERO);
+        let last = reply.map(|id| id.and_then(|id| id.parse().ok()).unwrap_or(MessageId::ZERO));
+        Ok(RoomsLast { told_to, last: last.collect() })
     }
 
     async fn say(&self, shard: Shard, entry: Bytes) -> Result<(), BusError> {
@@ -171,12 +216,32 @@ impl Streams for RedisBackend {
         Ok(heard)
     }
 
-    async fn heartbeat(&self) -> Result<(), BusError> {
-        cmd("PING").query_async::<()>(&mut self.commands()).await.map_err(bus_error)
+    async fn heartbeat(&self) -> Result<Epoch, BusError> {
+        agree(&mut self.commands(), self.shards).await.map_err(bus_error)
     }
 }
 
+/// The cursor's entry is asked for first: one that is gone by trimming is then before what the stream begins with.
+async fn footing(mut connection: impl ConnectionLike, shard: Shard, cursor: EntryId) -> RedisResult<Footing> {
+    let mut at_cursor = cmd("XRANGE");
+    at_cursor.arg(keys::bus(shard)).arg(cursor.to_string()).arg(cursor.to_string());
+    let at_cursor = range(at_cursor.query_async::<Value>(&mut connection).await?, shard)
+        .ok_or((ErrorKind::Parse, "XRANGE answered something else than entries"))?;
+    let extent = Extent::of(&mut connection, shard).await?;
+    Ok(Footing { extent, has_cursor: !at_cursor.is_empty() })
+}
+
 impl RedisBackend {
+    async fn survey_on(
+        &self,
+        connection: &(impl ConnectionLike + Clone),
+        cursors: &[(Shard, EntryId)],
+    ) -> RedisResult<Survey> {
+        let epoch = agree(&mut connection.clone(), self.shards).await?;
+        let footings = cursors.iter().map(|(shard, cursor)| footing(connection.clone(), *shard, *cursor));
+        Ok(Survey { epoch, footings: try_join_all(footings).await? })
+    }
+
     /// The connection for blocking reads, made where there is none.
     async fn reader(&self) -> Result<MultiplexedConnection, BusError> {
         let present = self.reader.borrow().clone();
@@ -190,6 +255,7 @@ impl RedisBackend {
         };
         let (connection, id) = connect.await.map_err(bus_error)?;
         self.reader_id.set(Some(id));
+        self.surveyed.set(false);
         *self.reader.borrow_mut() = Some(connection.clone());
         Ok(connection)
     }

@@ -1,0 +1,449 @@
+//! A simulated client: joins, sends, reads at its own pace, goes away and comes back where it left off.
+//!
+//! It keeps the protocol's client side of the promises: after a reconnect it joins with `since`, a send whose fate
+//! is unknown is repeated with the same nonce. What it sees goes to the [`Oracle`].
+
+mod hear;
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use hubbub_common::ids::{MessageId, RoomId, UserId};
+use rustix::net::{
+    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair, sockopt,
+};
+use serde_json::{Value, json};
+
+use super::gateway::Gateway;
+use super::oracle::{Asked as AskedOf, Oracle, View, Violation};
+use super::scene::Scene;
+use super::wire::{CLOSE, Decoder, PING, TEXT, encode};
+use crate::session::{Grant, Identity};
+
+/// How a client reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    Prompt,
+    /// A little at a time, now and then.
+    Slow,
+    /// Not at all, until then.
+    Stopped {
+        until_ms: u64,
+    },
+}
+
+/// How busy a client is, in chances of a thousand a step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    pub(super) sends: u64,
+    pub(super) joins: u64,
+    pub(super) leaves: u64,
+    pub(super) chats: u64,
+    pub(super) goes: u64,
+    pub(super) slows: u64,
+    /// Sends at once, at most.
+    pub(super) burst_max: u64,
+    pub(super) body_bytes_max: u64,
+    /// A send of unknown fate is repeated for so long.
+    pub(super) repeats_ms: u64,
+}
+
+/// See the module's text.
+pub(super) struct Client {
+    name: String,
+    user: UserId,
+    scene: Rc<Scene>,
+    habits: Habits,
+    rooms: Vec<RoomId>,
+    /// The rooms that it wants to be in, and the newest event that it has of each.
+    wanted: BTreeMap<RoomId, Option<MessageId>>,
+    line: Option<Line>,
+    /// Reconnects then.
+    away_until_ms: u64,
+    pace: Pace,
+    next_ref: u64,
+    /// To be sent again, with the number of their last attempt.
+    again: Vec<Message>,
+    /// Attempts that the oracle has not been told of: body, room, whether with a nonce.
+    attempts: Vec<(String, RoomId, bool)>,
+    resting: bool,
+    /// Came too many: it stays away.
+    replaced: bool,
+}
+
+/// A message and its attempts.
+#[derive(Debug, Clone)]
+struct Message {
+    number: u64,
+    room: RoomId,
+    has_nonce: bool,
+    attempt: u64,
+    first_ms: u64,
+    padding: usize,
+}
+
+/// What an answer is awaited for.
+#[derive(Debug)]
+enum Asked {
+    Join(Vec<AskedOf>),
+    Leave,
+    Send(Message),
+    Other(&'static str),
+}
+
+/// A connection.
+struct Line {
+    socket: OwnedFd,
+    outgoing: Vec<u8>,
+    decoder: Decoder,
+    view: View,
+    asked: BTreeMap<u64, Asked>,
+    /// The oracle knows what was asked before this one.
+    told_to: u64,
+    welcomed: bool,
+    /// The server has closed: nothing may follow.
+    closed: bool,
+}
+
+impl Client {
+    pub(super) fn new(number: u64, user: u64, scene: &Rc<Scene>, habits: Habits, rooms: &[RoomId]) -> Self {
+        Self {
+            name: format!("c{number}"),
+            user: UserId::new(user).unwrap(),
+            scene: Rc::clone(scene),
+            habits,
+            rooms: rooms.to_vec(),
+            wanted: BTreeMap::new(),
+            line: None,
+            away_until_ms: 0,
+            pace: Pace::Prompt,
+            next_ref: 1,
+            again: Vec::new(),
+            attempts: Vec::new(),
+            resting: false,
+            replaced: false,
+        }
+    }
+
+    /// Stays, reads all, and says nothing new: what is left to do is to hear what it has missed.
+    pub(super) fn rest(&mut self) {
+        self.resting = true;
+        self.pace = Pace::Prompt;
+        self.away_until_ms = 0;
+    }
+
+    /// Whether it has heard everything and waits for nothing.
+    pub(super) fn is_settled(&self, oracle: &Oracle) -> Result<(), String> {
+        if self.replaced {
+            return Ok(());
+        }
+        let Some(line) = &self.line else { return Err(format!("{} has no connection", self.name)) };
+        if let Some(asked) = line.asked.values().next() {
+            return Err(format!("{} waits for an answer to {asked:?}", self.name));
+        }
+        match self.wanted.keys().find(|room| !oracle.has_everything(&line.view, **room)) {
+            Some(room) => Err(format!("{} has not been told everything of room {room}", self.name)),
+            None => Ok(()),
+        }
+    }
+
+    /// A moment of its life.
+    pub(super) fn step(
+        &mut self,
+        gateways: &[Option<Gateway>],
+        oracle: &mut Oracle,
+    ) -> Result<(), Violation> {
+        if self.line.is_none() && !self.replaced && self.scene.now_ms() >= self.away_until_ms {
+            self.connect(gateways, oracle);
+        }
+        self.read(oracle)?;
+        if !self.resting {
+            self.live();
+        }
+        self.repeat();
+        self.join_missing();
+        self.tell(oracle);
+        self.write();
+        Ok(())
+    }
+
+    /// Tells the oracle what was asked, before the first byte of it can arrive.
+    fn tell(&mut self, oracle: &mut Oracle) {
+        for (body, room, has_nonce) in self.attempts.drain(..) {
+            oracle.sent(&body, room, has_nonce);
+        }
+        let Some(line) = &mut self.line else { return };
+        for (_, asked) in line.asked.range_mut(line.told_to..) {
+            if let Asked::Join(rooms) = asked {
+                for asked in rooms {
+                    asked.newest = oracle.truth.last(asked.room);
+                }
+            }
+        }
+        line.told_to = self.next_ref;
+    }
+
+    fn connect(&mut self, gateways: &[Option<Gateway>], oracle: &mut Oracle) {
+        let open: Vec<usize> = (0..gateways.len())
+            .filter(|index| gateways[*index].as_ref().is_some_and(|one| !one.status.is_draining()))
+            .collect();
+        if open.is_empty() {
+            return;
+        }
+        let index = *self.scene.one_of(&open);
+        let gateway = gateways[index].as_ref().unwrap();
+        let core = usize::try_from(self.scene.below(gateway.cores() as u64)).unwrap();
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        // The kernel allows no less than about 4.6 kB.
+        sockopt::set_socket_send_buffer_size(&theirs, self.scene.one_of(&[1, 8_192, 65_536]).to_owned())
+            .unwrap();
+        let grant = if self.scene.happens(300) { Grant::Membership } else { Grant::Any };
+        let identity = Identity {
+            user: self.user,
+            name: self.name.clone().into(),
+            grant,
+            expires_at_ms: None,
+            login_session: None,
+        };
+        gateway.begin(core, theirs, identity);
+        self.scene.note(format_args!("{:<7} connects to g{index} core {core}", self.name));
+        oracle.seen.reconnects += 1;
+        self.line = Some(Line {
+            socket,
+            outgoing: Vec::new(),
+            decoder: Decoder::default(),
+            view: View::default(),
+            asked: BTreeMap::new(),
+            told_to: 0,
+            welcomed: false,
+            closed: false,
+        });
+        let rooms: Vec<_> = self.wanted.iter().map(|(room, since)| (*room, *since)).collect();
+        if !rooms.is_empty() {
+            self.join(rooms);
+        }
+    }
+
+    /// The connection is over; what was asked on it may or may not have happened.
+    fn lose(&mut self, why: &str) {
+        let Some(line) = self.line.take() else { return };
+        self.scene.note(format_args!("{:<7} has no connection any more: {why}", self.name));
+        for asked in line.asked.into_values() {
+            if let Asked::Send(message) = asked {
+                self.again.push(message);
+            }
+        }
+        if !self.resting {
+            self.away_until_ms = self.scene.now_ms() + *self.scene.one_of(&[0, 5, 100, 1_000, 6_000]);
+        }
+    }
+
+    fn live(&mut self) {
+        let scene = Rc::clone(&self.scene);
+        let habits = self.habits;
+        match self.pace {
+            Pace::Stopped { until_ms } if scene.now_ms() >= until_ms => self.pace = Pace::Prompt,
+            Pace::Slow if scene.happens(50) => self.pace = Pace::Prompt,
+            Pace::Prompt if scene.happens(habits.slows) => {
+                let until_ms = scene.now_ms() + scene.between(100, 8_000);
+                self.pace = if scene.happens(500) { Pace::Slow } else { Pace::Stopped { until_ms } };
+            }
+            Pace::Prompt | Pace::Slow | Pace::Stopped { .. } => {}
+        }
+        if self.line.is_none() {
+            return;
+        }
+        if scene.happens(habits.joins) {
+            self.join_some();
+        }
+        if scene.happens(habits.leaves) {
+            self.leave_one();
+        }
+        if scene.happens(habits.sends) {
+            for _ in 0..scene.between(1, habits.burst_max) {
+                self.send_new();
+            }
+        }
+        if scene.happens(habits.chats) {
+            self.chat();
+        }
+        if scene.happens(habits.goes) {
+            self.go();
+        }
+    }
+
+    fn join_some(&mut self) {
+        let mut rooms = Vec::new();
+        for _ in 0..self.scene.between(1, 3) {
+            let room = *self.scene.one_of(&self.rooms);
+            // Now and then without knowing any more what it had.
+            let since = self.wanted.get(&room).copied().flatten().filter(|_| self.scene.happens(900));
+            if !rooms.iter().any(|(other, _)| *other == room) {
+                rooms.push((room, since));
+            }
+        }
+        for (room, _) in &rooms {
+            self.wanted.entry(*room).or_insert(None);
+        }
+        self.join(rooms);
+    }
+
+    fn join(&mut self, rooms: Vec<(RoomId, Option<MessageId>)>) {
+        let asked: Vec<Value> = rooms
+            .iter()
+            .map(|(room, since)| match since {
+                Some(since) => json!({"room": room, "since": since}),
+                None => json!({"room": room}),
+            })
+            .collect();
+        let newest = MessageId::ZERO;
+        let rooms = rooms.into_iter().map(|(room, since)| AskedOf { room, since, newest }).collect();
+        self.ask(Asked::Join(rooms), json!({"op": "join", "rooms": asked}));
+    }
+
+    /// Tries again what was refused.
+    fn join_missing(&mut self) {
+        let Some(line) = &self.line else { return };
+        let is_asked = |asked: &Asked| matches!(asked, Asked::Join(_));
+        if line.asked.values().any(is_asked) || !self.scene.happens(50) {
+            return;
+        }
+        let missing = self.wanted.iter().filter(|(room, _)| !line.view.holds(**room));
+        let missing: Vec<_> = missing.map(|(room, since)| (*room, *since)).collect();
+        if !missing.is_empty() {
+            self.join(missing);
+        }
+    }
+
+    fn leave_one(&mut self) {
+        let rooms: Vec<RoomId> = self.wanted.keys().copied().collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let room = *self.scene.one_of(&rooms);
+        self.wanted.remove(&room);
+        self.ask(Asked::Leave, json!({"op": "leave", "rooms": [room]}));
+    }
+
+    fn send_new(&mut self) {
+        let rooms: Vec<RoomId> = self.wanted.keys().copied().collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let message = Message {
+            number: self.next_ref,
+            room: *self.scene.one_of(&rooms),
+            has_nonce: self.scene.happens(700),
+            attempt: 0,
+            first_ms: self.scene.now_ms(),
+            padding: usize::try_from(self.scene.below(self.habits.body_bytes_max)).unwrap(),
+        };
+        self.send(message);
+    }
+
+    fn send(&mut self, mut message: Message) {
+        message.attempt += 1;
+        let body = self.body(&message);
+        self.attempts.push((body.clone(), message.room, message.has_nonce));
+        let mut request = json!({"op": "send", "room": message.room, "body": body});
+        if message.has_nonce {
+            request["nonce"] = json!(format!("{}-{}", self.name, message.number));
+        }
+        self.ask(Asked::Send(message), request);
+    }
+
+    /// Tells messages, their attempts, and in truth those of all clients apart.
+    fn body(&self, message: &Message) -> String {
+        let padding = ".".repeat(message.padding);
+        format!("{}-{}#{}{padding}", self.name, message.number, message.attempt)
+    }
+
+    /// Sends again what may not be stored, as long as its nonce is remembered.
+    fn repeat(&mut self) {
+        if self.again.is_empty() || self.line.is_none() || !self.scene.happens(100) {
+            return;
+        }
+        let message = self.again.remove(0);
+        let is_fresh = self.scene.now_ms() < message.first_ms + self.habits.repeats_ms;
+        if message.has_nonce && is_fresh {
+            self.send(message);
+        }
+    }
+
+    fn chat(&mut self) {
+        let room = *self.scene.one_of(&self.rooms);
+        match self.scene.below(5) {
+            0 => self.say(&json!({"op": "typing", "room": room})),
+            1 => {
+                let id = self.wanted.get(&room).copied().flatten().unwrap_or(MessageId::ZERO);
+                self.say(&json!({"op": "read", "room": room, "id": id}));
+            }
+            2 => self.ask(Asked::Other("presence"), json!({"op": "presence", "room": room})),
+            3 => self.ask(Asked::Other("pong"), json!({"op": "ping"})),
+            _ => self.frame(PING, b"still there?"),
+        }
+    }
+
+    fn go(&mut self) {
+        match self.scene.below(4) {
+            0 => self.frame(CLOSE, &1_000u16.to_be_bytes()),
+            1 => {
+                if let Some(line) = &self.line {
+                    shutdown(&line.socket, Shutdown::Write).unwrap();
+                }
+            }
+            _ => self.lose("it went"),
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, mut request: Value) {
+        let reference = self.next_ref;
+        self.next_ref += 1;
+        request["ref"] = json!(reference);
+        self.say(&request);
+        if let Some(line) = &mut self.line {
+            line.asked.insert(reference, asked);
+        }
+    }
+
+    fn say(&mut self, request: &Value) {
+        let text = request.to_string();
+        self.scene.note(format_args!("{:<7} > {}", self.name, brief(&text)));
+        self.frame(TEXT, text.as_bytes());
+    }
+
+    fn frame(&mut self, opcode: u8, payload: &[u8]) {
+        let mask = self.scene.any().to_be_bytes();
+        if let Some(line) = &mut self.line {
+            encode(opcode, payload, [mask[0], mask[1], mask[2], mask[3]], &mut line.outgoing);
+        }
+    }
+
+    fn write(&mut self) {
+        let Some(line) = &mut self.line else { return };
+        if line.outgoing.is_empty() {
+            return;
+        }
+        let all = line.outgoing.len();
+        let some = if self.resting || self.scene.happens(700) {
+            all
+        } else {
+            usize::try_from(self.scene.below(all as u64 + 1)).unwrap()
+        };
+        match send(&line.socket, &line.outgoing[..some], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Ok(written) => drop(line.outgoing.drain(..written)),
+            Err(rustix::io::Errno::AGAIN) => {}
+            // The end is met by who reads: something may still be there to read.
+            Err(_) => line.outgoing.clear(),
+        }
+    }
+}
+
+/// Bodies are padded, and nobody wants to read that.
+fn brief(text: &str) -> String {
+    let end = text.find("....").unwrap_or(text.len());
+    let rest = text[end..].trim_start_matches('.');
+    format!("{}{rest}", &text[..end])
+}

@@ -1,0 +1,169 @@
+//! What a client is sent: bytes at its own pace, frames, events, and what it makes of each.
+
+use hubbub_common::ids::RoomId;
+use rustix::net::{RecvFlags, recv};
+use serde_json::Value;
+
+use super::{Asked, AskedOf, Client, Pace, brief};
+use crate::sim::oracle::{Oracle, Violation};
+use crate::sim::wire::{Frame, PONG};
+
+impl Client {
+    /// Reads as its pace allows, and takes in whatever is whole.
+    pub(super) fn read(&mut self, oracle: &mut Oracle) -> Result<(), Violation> {
+        let bytes_max = match self.pace {
+            Pace::Prompt => 65_536,
+            Pace::Slow if self.scene.happens(200) => self.scene.between(1, 300),
+            Pace::Slow | Pace::Stopped { .. } => return Ok(()),
+        };
+        let mut buffer = vec![0; usize::try_from(bytes_max).unwrap()];
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let ended = match recv(&line.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Some("the end"),
+            Ok((received, _)) => {
+                line.decoder.feed(&buffer[..received]);
+                None
+            }
+            Err(rustix::io::Errno::AGAIN) => None,
+            Err(_) => Some("an error"),
+        };
+        while let Some(line) = &mut self.line {
+            let name = &self.name;
+            let frame = line.decoder.next().map_err(|error| format!("{name} was sent {error}"))?;
+            let Some(frame) = frame else { break };
+            if line.closed {
+                return Err(format!("{name} was sent {frame:?} after the close"));
+            }
+            self.take(frame, oracle)?;
+        }
+        if let Some(why) = ended {
+            self.lose(why);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, frame: Frame, oracle: &mut Oracle) -> Result<(), Violation> {
+        match frame {
+            Frame::Text(event) => {
+                self.scene.note(format_args!("{:<7} < {}", self.name, brief(&event.to_string())));
+                self.take_event(&event, oracle).map_err(|what| format!("{}: {what}", self.name))
+            }
+            Frame::Ping(payload) => {
+                self.frame(PONG, &payload);
+                Ok(())
+            }
+            Frame::Pong => Ok(()),
+            Frame::Close(code) => {
+                self.scene.note(format_args!("{:<7} < close {code:?}", self.name));
+                oracle.seen.evicted += u64::from(code == Some(4008));
+                // The user has too many connections: whoever comes back would push out another.
+                self.replaced |= code == Some(4010);
+                if let Some(line) = &mut self.line {
+                    line.closed = true;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn take_event(&mut self, event: &Value, oracle: &mut Oracle) -> Result<(), Violation> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let op = event["op"].as_str().unwrap_or_default();
+        if !std::mem::replace(&mut line.welcomed, true) {
+            return if op == "welcome" { Ok(()) } else { Err(format!("{op} before welcome")) };
+        }
+        let asked = match event.get("ref") {
+            None => None,
+            Some(reference) => {
+                let asked = reference.as_u64().and_then(|reference| line.asked.remove(&reference));
+                Some(asked.ok_or_else(|| format!("an answer to nothing: {event}"))?)
+            }
+        };
+        match (op, asked) {
+            ("joined", Some(Asked::Join(rooms))) => self.take_joined(event, &rooms, oracle),
+            ("joined", None) => self.take_gaps(event, oracle),
+            ("left", Some(Asked::Leave)) => {
+                for room in list(&event["rooms"]) {
+                    Oracle::left(&mut line.view, id(room)?);
+                }
+                Ok(())
+            }
+            ("ack", Some(Asked::Send(message))) => {
+                let body = self.body(&message);
+                oracle.acked(&body, id(&event["room"])?, id(&event["id"])?)
+            }
+            ("error", Some(Asked::Send(message))) => {
+                if event["code"] != "internal" {
+                    oracle.refused(&self.body(&message));
+                }
+                if event["code"] == "internal" || event["code"] == "unavailable" {
+                    self.again.push(message);
+                }
+                Ok(())
+            }
+            ("error", _) | ("typing" | "read" | "bye", None) => Ok(()),
+            ("presence", None | Some(Asked::Other("presence"))) => Ok(()),
+            ("pong", Some(Asked::Other("pong"))) => Ok(()),
+            ("message" | "edited" | "deleted" | "reacted" | "member" | "room", None) => {
+                let (room, id) = (id(&event["room"])?, id(&event["id"])?);
+                oracle.event(&mut line.view, room, id, event)?;
+                if let Some(newest) = self.wanted.get_mut(&room) {
+                    *newest = Some(id);
+                }
+                Ok(())
+            }
+            (_, asked) => Err(format!("{event} for {asked:?}")),
+        }
+    }
+
+    /// It reads history, and has what is there.
+    fn take_gaps(&mut self, event: &Value, oracle: &mut Oracle) -> Result<(), Violation> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        for of_room in list(&event["rooms"]) {
+            let (room, last) = (id(&of_room["room"])?, id(&of_room["last"])?);
+            if !of_room["replayed"].is_null() {
+                return Err(format!("a replay that nobody asked for: {event}"));
+            }
+            oracle.gap(&mut line.view, room, last)?;
+            if let Some(newest) = self.wanted.get_mut(&room) {
+                *newest = (*newest).max(Some(last));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_joined(
+        &mut self,
+        event: &Value,
+        asked: &[AskedOf],
+        oracle: &mut Oracle,
+    ) -> Result<(), Violation> {
+        let Some(line) = &mut self.line else { return Ok(()) };
+        for of_room in list(&event["rooms"]) {
+            let room: RoomId = id(&of_room["room"])?;
+            let Some(asked) = asked.iter().find(|asked| asked.room == room) else {
+                return Err(format!("{event} for a join of other rooms"));
+            };
+            if of_room.get("error").is_some() {
+                continue;
+            }
+            let replayed = of_room["replayed"].as_u64();
+            let at = oracle.joined(&mut line.view, *asked, id(&of_room["last"])?, replayed)?;
+            if let Some(newest) = self.wanted.get_mut(&room)
+                && at.is_some()
+            {
+                *newest = at;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn id<T: std::str::FromStr>(value: &Value) -> Result<T, Violation> {
+    let id = value.as_str().and_then(|text| text.parse().ok());
+    id.ok_or_else(|| format!("{value} is no id"))
+}

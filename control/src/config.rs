@@ -10,6 +10,7 @@ use tokio_postgres::Config as PgConfig;
 use tokio_postgres::config::Host;
 
 use crate::rate::Limit;
+use crate::uploads::settings::UploadSettings;
 
 /// Where Postgres listens on Debian when a URL names no host.
 const SOCKET_FOLDER: &str = "/var/run/postgresql";
@@ -33,6 +34,8 @@ pub struct Config {
     pub writes_per_user: Limit,
     /// Silence after which a gateway counts as dead.
     pub gateway_timeout: Duration,
+    /// Uploaded files.
+    pub uploads: UploadSettings,
 }
 
 /// The command line.
@@ -115,6 +118,7 @@ impl Config {
                 per_minute: settings.get(&names::WRITES_PER_MINUTE, within(0..=60_000))?,
             },
             gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
+            uploads: UploadSettings::check(settings)?,
             database,
             shared,
         })

@@ -27,6 +27,7 @@ pub mod rooms;
 pub mod serve;
 pub mod store;
 pub mod token;
+pub mod uploads;
 pub mod user;
 
 use hubbub_common::redis::start::Refusal;

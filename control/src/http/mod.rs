@@ -10,6 +10,7 @@ mod observe;
 mod problem;
 mod rooms;
 pub mod server;
+mod uploads;
 mod users;
 mod web;
 
@@ -61,17 +62,21 @@ pub fn public(app: App) -> Router {
         .route("/admin/gateways/{server_id}/drain", post(admin::drain))
         .route("/admin/users/{id}/ban", post(admin::ban).delete(admin::lift_ban))
         .route("/admin/audit", get(admin::audit))
+        .route("/uploads", post(uploads::announce))
+        .route("/uploads/{id}", get(uploads::get))
         .fallback(async || Problem(Error::NotFound("path")));
     Router::new()
         .nest("/api/v1", api)
         .route("/health", get(health::health))
         .route("/api/health", get(health::health))
         .fallback(web::file)
-        .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(observe::time_limit))
+        // After the limits: a file may be large and take its time.
+        .route("/api/v1/uploads/{id}/content", get(uploads::read).put(uploads::put))
+        .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
         .layer(cors::layer(&app.config.shared.allowed_origins))
-        .layer(from_fn(observe::security_headers))
+        .layer(from_fn_with_state(observe::page_policy(app.uploads.origin()), observe::security_headers))
         .layer(from_fn_with_state(app.clone(), observe::request))
         .with_state(app)
 }

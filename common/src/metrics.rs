@@ -94,6 +94,7 @@ names! {
     REQUEST_SECONDS: Histogram "hubbub_control_request_seconds", "Time to answer HTTP requests, by method and route.";
     POOL_CONNECTIONS: Gauge "hubbub_control_database_connections", "Connections to Postgres, by state: idle, used.";
     POOL_CONNECTIONS_MAX: Gauge "hubbub_control_database_connections_max", "Connections to Postgres that the pool may open.";
+    UPLOADS: Counter "hubbub_control_uploads_total", "Uploads by event: presigned, complete, refused, unused (removed, because no message refers to them).";
     PERSISTER_LEADER: Gauge "hubbub_persister_leader", "1 on the instance that writes the streams into Postgres.";
     PERSISTED: Counter "hubbub_persister_records_total", "Records persisted, by kind.";
     PERSISTER_LAG: Gauge "hubbub_persister_lag_entries", "Entries that wait to be persisted, by shard.";

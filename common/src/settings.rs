@@ -98,6 +98,17 @@ settings! {
     DIRECT_DATABASE_URL = Setting::new("HUBBUB_DIRECT_DATABASE_URL", None, "Postgres, not through a pooler: migrations and batch writer [default: HUBBUB_DATABASE_URL]").alias("DIRECT_URL").secret();
     READ_DATABASE_URL = Setting::new("HUBBUB_READ_DATABASE_URL", None, "replica for history [default: none]").secret();
     DATABASE_CONNECTIONS_MAX = Setting::new("HUBBUB_DATABASE_CONNECTIONS_MAX", Some("16"), "connections to Postgres, at most");
+
+    UPLOADS_URL = Setting::new("HUBBUB_UPLOADS_URL", Some("file:///var/lib/hubbub/uploads"), "where uploaded files are kept: file:///folder (shared by all control planes) or s3://bucket[/prefix]");
+    UPLOADS_S3_ENDPOINT = Setting::new("HUBBUB_UPLOADS_S3_ENDPOINT", None, "address of an S3-compatible store such as https://s3.example.org, as browsers reach it [default: Amazon's]");
+    UPLOADS_S3_REGION = Setting::new("HUBBUB_UPLOADS_S3_REGION", Some("us-east-1"), "region of the bucket");
+    UPLOADS_S3_STYLE = Setting::new("HUBBUB_UPLOADS_S3_STYLE", Some("path"), "path (endpoint/bucket/key), or host where the bucket is in the endpoint's host name");
+    UPLOADS_S3_ACCESS_KEY_ID = Setting::new("HUBBUB_UPLOADS_S3_ACCESS_KEY_ID", None, "access key of the bucket [default: the role of the machine]");
+    UPLOADS_S3_SECRET_ACCESS_KEY = Setting::new("HUBBUB_UPLOADS_S3_SECRET_ACCESS_KEY", None, "secret of the access key").secret();
+    UPLOADS_BYTES_MAX = Setting::new("HUBBUB_UPLOADS_BYTES_MAX", Some("26214400"), "largest uploaded file, bytes");
+    UPLOADS_TYPES = Setting::new("HUBBUB_UPLOADS_TYPES", Some("image/*,audio/*,video/*,text/plain,application/pdf,application/zip,application/octet-stream"), "comma list of content types that may be uploaded; */* for any");
+    UPLOADS_LINK_SECONDS = Setting::new("HUBBUB_UPLOADS_LINK_SECONDS", Some("300"), "how long a signed URL of an upload is good for, seconds");
+    UPLOADS_UNUSED_SECONDS = Setting::new("HUBBUB_UPLOADS_UNUSED_SECONDS", Some("86400"), "after which uploads that no message refers to are removed, seconds");
 }
 
 /// The settings of both programs.
@@ -154,6 +165,16 @@ pub fn control() -> Vec<Setting> {
         DIRECT_DATABASE_URL,
         READ_DATABASE_URL,
         DATABASE_CONNECTIONS_MAX,
+        UPLOADS_URL,
+        UPLOADS_S3_ENDPOINT,
+        UPLOADS_S3_REGION,
+        UPLOADS_S3_STYLE,
+        UPLOADS_S3_ACCESS_KEY_ID,
+        UPLOADS_S3_SECRET_ACCESS_KEY,
+        UPLOADS_BYTES_MAX,
+        UPLOADS_TYPES,
+        UPLOADS_LINK_SECONDS,
+        UPLOADS_UNUSED_SECONDS,
     ];
     own.into_iter().chain(BOTH).collect()
 }

@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::password::Passwords;
 use crate::publish::Publisher;
+use crate::uploads::Store;
 
 /// See the module's text. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct Parts {
     pub publisher: Publisher,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
+    /// Where uploaded files are.
+    pub uploads: Store,
     /// What the persister tells.
     pub persister: PersisterStatus,
     /// Since the start.

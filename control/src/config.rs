@@ -6,6 +6,8 @@ use hubbub_common::settings::{self as names, SettingError, Settings};
 use tokio_postgres::Config as PgConfig;
 use tokio_postgres::config::Host;
 
+use crate::uploads::settings::UploadSettings;
+
 /// Where Postgres listens on Debian when a URL names no host.
 const SOCKET_FOLDER: &str = "/var/run/postgresql";
 
@@ -22,6 +24,8 @@ pub struct Config {
     pub read_database: Option<PgConfig>,
     /// Connections to each.
     pub database_connections_max: usize,
+    /// Uploaded files.
+    pub uploads: UploadSettings,
 }
 
 /// The command line.
@@ -65,6 +69,7 @@ impl Config {
                 .unwrap_or_else(|| database.clone()),
             read_database: settings.optional(&names::READ_DATABASE_URL, self::database)?,
             database_connections_max: settings.get(&names::DATABASE_CONNECTIONS_MAX, within(1..=1_000))?,
+            uploads: UploadSettings::check(settings)?,
             database,
             shared,
         })

@@ -25,6 +25,9 @@ pub enum Error {
     /// It contradicts what is there.
     #[error("{0}")]
     Conflict(&'static str),
+    /// More bytes than are taken.
+    #[error("{0}")]
+    TooLarge(&'static str),
     /// Slow down.
     #[error("too many requests")]
     RateLimited {

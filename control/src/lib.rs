@@ -20,6 +20,7 @@ pub mod rooms;
 pub mod serve;
 pub mod store;
 pub mod token;
+pub mod uploads;
 
 use hubbub_common::redis::start::Refusal;
 use hubbub_common::settings::SettingError;

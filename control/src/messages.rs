@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::rate::{self, SEND_PER_USER};
 use crate::rooms;
 use crate::store::messages::{self, Message, Page};
+use crate::uploads;
 
 /// A message to send.
 #[derive(Debug, Clone)]
@@ -56,6 +57,9 @@ pub async fn send(app: &App, caller: &Caller, room: RoomId, draft: Draft) -> Res
         return Err(Error::Forbidden("you may not send to this room"));
     }
     rate::take(&app.redis, SEND_PER_USER, &caller.user.to_string()).await?;
+    if draft.kind == MessageKind::Image {
+        uploads::check_image(app, &draft.body).await?;
+    }
     let record = Record::Message {
         room,
         from: caller.user,

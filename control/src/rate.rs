@@ -22,6 +22,9 @@ pub const LOGIN_PER_ACCOUNT: Limit = Limit { name: "login-account", per_minute: 
 /// Messages sent over REST by one user.
 pub const SEND_PER_USER: Limit = Limit { name: "send-user", per_minute: 1_200 };
 
+/// Files announced by one user.
+pub const UPLOAD_PER_USER: Limit = Limit { name: "upload-user", per_minute: 60 };
+
 /// `KEYS[1]` holds when the next request would be due if all came evenly, in microseconds of Redis's clock.
 /// Answers 0, or the milliseconds to wait.
 static TAKE: LazyLock<Script> = LazyLock::new(|| {

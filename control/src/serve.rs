@@ -7,7 +7,9 @@ use hubbub_common::clock::Monotonic;
 use hubbub_common::log;
 use hubbub_common::metrics::describe_all;
 use hubbub_common::redis::start::start;
-use hubbub_common::settings::{DATABASE_URL, DIRECT_DATABASE_URL, SettingError, unknown_variables};
+use hubbub_common::settings::{
+    DATABASE_URL, DIRECT_DATABASE_URL, SettingError, UPLOADS_URL, unknown_variables,
+};
 use hubbub_common::token::{Signer, Verifier};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -18,7 +20,7 @@ use crate::app::{App, Parts, PersisterStatus};
 use crate::config::{Config, shown};
 use crate::password::Passwords;
 use crate::publish::Publisher;
-use crate::{Failed, answers, http, membership, migrate, persister, store};
+use crate::{Failed, answers, http, membership, migrate, persister, store, uploads};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
@@ -91,6 +93,8 @@ pub fn serve(config: Config) -> Result<(), Failed> {
             publisher: Publisher::new(config.shared.shards, window_ms, config.shared.redis.ack, &redis),
             redis,
             metrics,
+            uploads: uploads::Store::new(&config.uploads, config.jwt_secret()?.reveal().as_bytes())
+                .map_err(|problem| SettingError { name: UPLOADS_URL.name, problem })?,
             persister: PersisterStatus::default(),
             clock: Monotonic::start(),
             config,
@@ -112,6 +116,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
     tokio::spawn(answers::run(app.clone()));
+    tokio::spawn(uploads::unused::run(app.clone()));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
         let mut every = tokio::time::interval(UPKEEP);
@@ -121,6 +126,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         }
     });
     let shared = &app.config.shared;
+    tracing::info!(place = %app.config.uploads.place, "uploaded files are kept here");
     tracing::info!(
         server_id = shared.server_id,
         "hubbub-control {} listens on {}",

@@ -6,6 +6,7 @@
  */
 
 import { Connection, HubbubError, compareIds, newNonce } from './client.js';
+import { inWords } from './format.js';
 import { Store } from './store.js';
 
 /** @typedef {import('./client/types.js').Message} Message */
@@ -250,19 +251,34 @@ export class Chat extends EventTarget {
 
   // ---- writing ----
 
-  /** @param {string} id @param {string} body @param {string} [nonce] of a message that failed */
-  async send(id, body, nonce = newNonce()) {
+  /** @param {string} id @param {string} body */
+  send(id, body) {
+    return this.#post(id, { nonce: newNonce(), kind: 'text', body });
+  }
+
+  /** Uploads an image and sends its address. @param {string} id @param {File} file */
+  sendImage(id, file) {
+    return this.#post(id, { nonce: newNonce(), kind: 'image', body: '', file });
+  }
+
+  /** @param {string} id @param {{ nonce: string, kind?: string, body: string, file?: Blob }} draft  perhaps one that failed */
+  async #post(id, { nonce, kind, body, file }) {
     const state = this.store.state(id);
     if (!state) return;
     const { me } = this.store;
-    state.timeline.addPending({ nonce, body, ts: Date.now() });
+    state.timeline.addPending({ nonce, kind, body, file, ts: Date.now() });
     this.store.changed('timeline', id);
     this.#typedAt = 0;
     try {
-      const ack = await this.connection.send(id, body, { nonce });
+      if (file && !body) {
+        body = (await this.api.upload(file)).url;
+        if (!state.timeline.setPendingBody(nonce, body)) return; // discarded meanwhile
+      }
+      const ack = await this.connection.send(id, body, { nonce, kind });
       state.timeline.confirmPending(nonce, { room: id, ...ack, from: me.id, name: me.name });
     } catch (error) {
-      state.timeline.failPending(nonce, error instanceof HubbubError ? error.code : 'internal');
+      const { code, fields } = error instanceof HubbubError ? error : { code: 'internal', fields: undefined };
+      state.timeline.failPending(nonce, code, Object.values(fields ?? {})[0]);
     }
     this.store.changed('timeline', id);
   }
@@ -270,7 +286,7 @@ export class Chat extends EventTarget {
   /** @param {string} id @param {string} nonce */
   retry(id, nonce) {
     const item = this.store.state(id)?.timeline.pending.find((candidate) => candidate.nonce === nonce);
-    if (item) this.send(id, item.body, nonce);
+    if (item) this.#post(id, item);
   }
 
   /** @param {string} id @param {string} nonce */
@@ -430,6 +446,6 @@ export class Chat extends EventTarget {
 }
 
 /** @param {Message} message */
-function previewOf({ name, from, body, deleted }) {
-  return { name, from, body: deleted ? 'Message deleted' : body };
+function previewOf(message) {
+  return { name: message.name, from: message.from, body: inWords(message) };
 }

@@ -88,6 +88,29 @@ export function splitLinks(text) {
   return parts;
 }
 
+/**
+ * The address of the image that a message is, in either form: `image` messages, and texts `[img]<url>`. Uploads of this
+ * server, under whatever name it was reached then, and `https` addresses; nothing else is an image.
+ * @param {{ kind?: string, body: string, deleted?: boolean }} message
+ * @param {string} [origin]  of this page
+ * @returns {string | null}
+ */
+export function imageUrl({ kind, body, deleted }, origin = globalThis.location?.origin) {
+  const text = kind === 'image' ? body : /^\[img\](.*)$/su.exec(body)?.[1]?.trim();
+  if (deleted || !text || /\s/u.test(text)) return null;
+  if (!URL.canParse(text, origin)) return null;
+  const url = new URL(text, origin);
+  const isOwnPath = /^\/api\/v1\/uploads\/\d+$/u.test(url.pathname);
+  if (isOwnPath && (url.origin === origin || url.protocol === 'http:')) return url.pathname;
+  return url.protocol === 'https:' && url.origin !== origin ? url.href : null;
+}
+
+/** A message in a few words: for lists, quotes and screen readers. @param {{ kind?: string, body: string, deleted?: boolean }} message */
+export function inWords(message) {
+  if (message.deleted) return 'Message deleted';
+  return imageUrl(message) ? 'Image' : message.body;
+}
+
 /** What to tell a person. @param {any} error */
 export function explain(error) {
   const words = {

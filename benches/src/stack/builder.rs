@@ -301,6 +301,7 @@ impl Builder {
         if let Some(url) = stack.database_url() {
             env.push(pair("HUBBUB_DATABASE_URL", url));
         }
+        env.push(pair("HUBBUB_UPLOADS_URL", &format!("file://{}", stack.folder().join("uploads").display())));
         env.extend(self.env.iter().cloned());
         env.push(pair("HUBBUB_JWT_SECRET", stack.jwt_secret()));
         env

@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 39] = [
+const BAD: [(&str, &str); 49] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -45,6 +45,16 @@ const BAD: [(&str, &str); 39] = [
     ("HUBBUB_DIRECT_DATABASE_URL", "mysql://x"),
     ("HUBBUB_READ_DATABASE_URL", "mysql://x"),
     ("HUBBUB_DATABASE_CONNECTIONS_MAX", "0"),
+    ("HUBBUB_UPLOADS_URL", "uploads"),
+    ("HUBBUB_UPLOADS_S3_ENDPOINT", "s3.example.org"),
+    ("HUBBUB_UPLOADS_S3_REGION", "here and there"),
+    ("HUBBUB_UPLOADS_S3_STYLE", "virtual"),
+    ("HUBBUB_UPLOADS_S3_ACCESS_KEY_ID", "a b"),
+    ("HUBBUB_UPLOADS_S3_SECRET_ACCESS_KEY", "a b"),
+    ("HUBBUB_UPLOADS_BYTES_MAX", "25M"),
+    ("HUBBUB_UPLOADS_TYPES", "images"),
+    ("HUBBUB_UPLOADS_LINK_SECONDS", "0"),
+    ("HUBBUB_UPLOADS_UNUSED_SECONDS", "0"),
     ("HUBBUB_DEV_PORT", "http"),
 ];
 

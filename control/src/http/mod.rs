@@ -7,6 +7,7 @@ mod messages;
 mod observe;
 mod problem;
 mod rooms;
+mod uploads;
 mod users;
 mod web;
 
@@ -51,16 +52,20 @@ pub fn public(app: App) -> Router {
         .route("/rooms/{id}/messages/{msg}", patch(messages::edit).delete(messages::delete))
         .route("/rooms/{id}/read", put(messages::read))
         .route("/dms", post(rooms::direct))
+        .route("/uploads", post(uploads::announce))
+        .route("/uploads/{id}", get(uploads::get))
         .fallback(async || Problem(Error::NotFound("path")));
     Router::new()
         .nest("/api/v1", api)
         .route("/health", get(health::health))
         .route("/api/health", get(health::health))
         .fallback(web::file)
-        .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(observe::time_limit))
-        .layer(from_fn(observe::security_headers))
+        // After the limits: a file may be large and take its time.
+        .route("/api/v1/uploads/{id}/content", get(uploads::read).put(uploads::put))
+        .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
+        .layer(from_fn_with_state(observe::page_policy(app.uploads.origin()), observe::security_headers))
         .layer(from_fn_with_state(app.clone(), observe::request))
         .with_state(app)
 }

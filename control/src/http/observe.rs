@@ -14,10 +14,19 @@ use super::{REQUEST_MAX, problem};
 use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The page loads nothing but its own files, talks to its own host, and is framed by nobody.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; \
-                      connect-src 'self'; font-src 'self'; manifest-src 'self'; base-uri 'none'; \
-                      form-action 'self'; frame-ancestors 'none'";
+
+/// What the page may do: it loads nothing but its own files and images that messages name, talks to its own host and
+/// the store of uploads, where that is another, and is framed by nobody.
+pub(super) fn page_policy(uploads: Option<&str>) -> HeaderValue {
+    let uploads = uploads.unwrap_or_default();
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data: https: {uploads}; \
+         connect-src 'self' {uploads}; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; \
+         frame-ancestors 'none'"
+    );
+    // An origin was checked to be one; without it the text is ours.
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+}
 
 /// Names, times and counts a request.
 pub(super) async fn request(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -51,10 +60,15 @@ pub(super) async fn time_limit(request: Request, next: Next) -> Response {
 }
 
 /// Tells browsers to be strict.
-pub(super) async fn security_headers(request: Request, next: Next) -> Response {
+pub(super) async fn security_headers(
+    State(page_policy): State<HeaderValue>,
+    request: Request,
+    next: Next,
+) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    // Files of users bring a stricter one.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(page_policy);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use hubbub_common::dedupe::{Dedupe, Verdict};
 use hubbub_common::entry::{Entry, EntryError, Record};
-use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UploadId, UserId};
 use hubbub_common::metrics::PERSISTED;
 use hubbub_common::redis::ReadEntry;
 use hubbub_common::shard::Shard;
 
 use super::Stopped;
+use crate::uploads::mentions::mentions;
 
 /// A new message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Batch {
     pub(super) messages: Vec<NewMessage>,
     /// By room and message: author, body, and when.
     pub(super) edits: BTreeMap<(RoomId, MessageId), (UserId, String, u64)>,
+    /// Uploads that new messages name.
+    pub(super) uses: Vec<(UploadId, RoomId, MessageId)>,
     pub(super) deletions: Vec<(RoomId, MessageId)>,
     /// By room, message, user and emoji: whether it stands.
     pub(super) reactions: BTreeMap<(RoomId, MessageId, UserId, String), bool>,
@@ -107,6 +110,7 @@ impl Batch {
             Record::Message { room, from, name, kind, body, nonce, reply_to } => {
                 // Who writes has read.
                 self.reads.insert((room, from), id);
+                self.uses.extend(mentions(&body).map(|upload| (upload, room, id)));
                 self.messages.push(NewMessage {
                     room,
                     id,
@@ -203,6 +207,15 @@ mod tests {
         assert_eq!(batch.offsets[&Shard::new(3)].ms, MESSAGE_EPOCH_MS + 3);
         assert_eq!(batch.last[&room()], batch.messages[2].id);
         assert_eq!(batch.entries[&Shard::new(3)], 3);
+    }
+
+    #[test]
+    fn uploads_that_messages_name_are_noted() {
+        let texts = ["hello", "[img]https://chat/api/v1/uploads/7", "/api/v1/uploads/8 /api/v1/uploads/7"];
+        let records: Vec<_> = texts.iter().map(|text| message(text, None)).collect();
+        let batch = gather(&[entry(1, encode(9, 1, &records))]).unwrap();
+        let uses: Vec<_> = batch.uses.iter().map(|(upload, _, msg)| (upload.get(), msg.index())).collect();
+        assert_eq!(uses, [(7, 1), (8, 2), (7, 2)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use hubbub_common::ids::{EntryId, MessageId};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UploadId};
 use hubbub_common::shard::{Shard, Shards};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::Stopped;
 use super::batch::Batch;
+use crate::uploads::mentions::mentions;
 
 /// The stored offset of every shard, zero where there is none.
 pub(super) async fn offsets(client: &Client, shards: Shards) -> Result<Vec<EntryId>, Stopped> {
@@ -136,17 +137,50 @@ async fn insert(transaction: &Transaction<'_>) -> Result<(), Stopped> {
     Ok(())
 }
 
+/// Notes which messages name which uploads.
+async fn add_uses(
+    transaction: &Transaction<'_>,
+    uses: &[(UploadId, RoomId, MessageId)],
+) -> Result<(), Stopped> {
+    if uses.is_empty() {
+        return Ok(());
+    }
+    let uploads: Vec<i64> = uses.iter().map(|(upload, ..)| upload.as_i64()).collect();
+    let rooms: Vec<i64> = uses.iter().map(|(_, room, _)| room.as_i64()).collect();
+    let ids: Vec<i64> = uses.iter().map(|(.., msg)| msg.as_i64()).collect();
+    // A text can name any number; only uploads count.
+    let sql = "INSERT INTO upload_uses (upload, room, msg)
+               SELECT u.id, named.room, named.msg
+               FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS named (upload, room, msg)
+               JOIN uploads u ON u.id = named.upload ON CONFLICT DO NOTHING";
+    transaction.execute(sql, &[&uploads, &rooms, &ids]).await?;
+    Ok(())
+}
+
+async fn forget_uses(transaction: &Transaction<'_>, room: RoomId, msg: MessageId) -> Result<(), Stopped> {
+    let sql = "DELETE FROM upload_uses WHERE room = $1 AND msg = $2";
+    transaction.execute(sql, &[&room.as_i64(), &msg.as_i64()]).await?;
+    Ok(())
+}
+
 /// Everything but new messages.
 async fn apply(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Stopped> {
+    add_uses(transaction, &batch.uses).await?;
     for ((room, msg), (author, body, at_ms)) in &batch.edits {
         let edit = "UPDATE messages SET body = $4, edited_at = $5
                     WHERE room = $1 AND id = $2 AND author = $3 AND NOT deleted";
         let params = (room.as_i64(), msg.as_i64(), author.as_i64(), at_ms.cast_signed());
-        transaction.execute(edit, &[&params.0, &params.1, &params.2, body, &params.3]).await?;
+        let edited = transaction.execute(edit, &[&params.0, &params.1, &params.2, body, &params.3]).await?;
+        if edited > 0 {
+            forget_uses(transaction, *room, *msg).await?;
+            let uses: Vec<_> = mentions(body).map(|upload| (upload, *room, *msg)).collect();
+            add_uses(transaction, &uses).await?;
+        }
     }
     for (room, msg) in &batch.deletions {
         let delete = "UPDATE messages SET body = '', deleted = true WHERE room = $1 AND id = $2";
         transaction.execute(delete, &[&room.as_i64(), &msg.as_i64()]).await?;
+        forget_uses(transaction, *room, *msg).await?;
     }
     for ((room, msg, user, emoji), on) in &batch.reactions {
         let sql = if *on {

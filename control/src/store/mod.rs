@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod messages;
 pub mod rooms;
+pub mod uploads;
 pub mod users;
 
 use std::time::Duration;

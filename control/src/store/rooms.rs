@@ -213,6 +213,7 @@ pub async fn delete(client: &impl GenericClient, room: RoomId) -> Result<Vec<Use
     let sql = "DELETE FROM room_members WHERE room = $1 RETURNING user_id";
     let members = client.query(sql, &[&room.as_i64()]).await?;
     client.execute("DELETE FROM rooms WHERE id = $1", &[&room.as_i64()]).await?;
+    client.execute("DELETE FROM upload_uses WHERE room = $1", &[&room.as_i64()]).await?;
     Ok(members.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
 }
 

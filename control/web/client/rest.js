@@ -119,6 +119,26 @@ export class Api {
   }
 
   /**
+   * Sends a file; its `url` can be named in messages. Whoever is logged in and knows it can read it.
+   * @param {Blob & { name?: string }} file
+   * @returns {Promise<{ id: string, url: string }>}
+   */
+  async upload(file) {
+    const form = { file_name: file.name || 'image', content_type: file.type || 'application/octet-stream', size: file.size };
+    const { id, put_url: putUrl, headers, url } = await this.request('POST', '/uploads', form);
+    let response;
+    let answer;
+    try {
+      response = await this.fetch(putUrl, { method: 'PUT', headers, body: file, credentials: 'omit' });
+      answer = await response.text();
+    } catch (cause) {
+      throw new HubbubError('network', 'the file could not be sent', { cause });
+    }
+    if (!response.ok) throw problem(response, answer);
+    return { id, url };
+  }
+
+  /**
    * Every page of a list.
    * @param {string} path
    * @returns {Promise<any[]>}

@@ -11,10 +11,13 @@ import { compareIds } from './ids.js';
 /**
  * @typedef {object} Pending
  * @property {string} nonce
- * @property {string} body
+ * @property {string} [kind]
+ * @property {string} body      of an image: empty until it is uploaded
+ * @property {Blob} [file]      of an image
  * @property {number} ts
  * @property {'sending' | 'failed'} state
  * @property {string} [error]   a code, when failed
+ * @property {string} [reason]  in words, when failed
  */
 
 export class Timeline {
@@ -123,18 +126,30 @@ export class Timeline {
     return this.messages[at] !== old;
   }
 
-  /** @param {{ nonce: string, body: string, ts: number }} message */
-  addPending({ nonce, body, ts }) {
+  /** @param {{ nonce: string, kind?: string, body: string, file?: Blob, ts: number }} message */
+  addPending({ nonce, kind, body, file, ts }) {
     this.#dropPending(nonce);
-    this.pending.push({ nonce, body, ts, state: 'sending' });
+    this.pending.push({ nonce, kind, body, file, ts, state: 'sending' });
+  }
+
+  /**
+   * A file was uploaded: what is sent from now on is its address.
+   * @param {string} nonce
+   * @param {string} body
+   * @returns {boolean} whether it still waits to be sent
+   */
+  setPendingBody(nonce, body) {
+    this.pending = this.pending.map((item) => (item.nonce === nonce ? { ...item, body } : item));
+    return this.pending.some((item) => item.nonce === nonce);
   }
 
   /**
    * @param {string} nonce
    * @param {string} error
+   * @param {string} [reason]
    */
-  failPending(nonce, error) {
-    this.pending = this.pending.map((item) => (item.nonce === nonce ? { ...item, state: 'failed', error } : item));
+  failPending(nonce, error, reason) {
+    this.pending = this.pending.map((item) => (item.nonce === nonce ? { ...item, state: 'failed', error, reason } : item));
   }
 
   /**
@@ -144,7 +159,7 @@ export class Timeline {
    */
   confirmPending(nonce, known) {
     const item = this.pending.find((candidate) => candidate.nonce === nonce);
-    if (item) this.add({ kind: 'text', ...known, body: item.body, nonce });
+    if (item) this.add({ kind: item.kind ?? 'text', ...known, body: item.body, nonce });
   }
 
   /** @param {string} nonce */

@@ -16,6 +16,22 @@ function make(...answers) {
   return { api: new Api({ baseUrl: 'http://chat.test/api/v1/', fetch }), asked };
 }
 
+test('a file is announced, and sent as it is to where the answer says', async () => {
+  const asked = [];
+  const fetch = async (url, init) => {
+    asked.push([init.method, url, init.headers, init.body]);
+    if (init.method === 'PUT') return new Response(null, { status: asked.length === 2 ? 200 : 413 });
+    return Response.json({ id: '7', put_url: 'https://store.test/x', headers: { 'content-type': 'image/png' }, url: 'http://chat.test/api/v1/uploads/7' });
+  };
+  const api = new Api({ baseUrl: 'http://chat.test/api/v1', token: 'secret', fetch });
+  const file = new File(['abc'], 'cat.png', { type: 'image/png' });
+  assert.deepEqual(await api.upload(file), { id: '7', url: 'http://chat.test/api/v1/uploads/7' });
+  assert.deepEqual(JSON.parse(asked[0][3]), { file_name: 'cat.png', content_type: 'image/png', size: 3 });
+  // The store gets no token.
+  assert.deepEqual(asked[1], ['PUT', 'https://store.test/x', { 'content-type': 'image/png' }, file]);
+  await assert.rejects(api.upload(file), { code: 'http_413', status: 413 });
+});
+
 test('calls name their method, path, query and body', async () => {
   const page = { body: { items: [], next: null } };
   const calls = [

@@ -2,6 +2,7 @@
 
 import { h } from '../dom.js';
 import { icon } from '../icons.js';
+import { imageButton } from './images.js';
 
 /** @type {Map<string, string>} room to what was being written */
 const drafts = new Map();
@@ -19,12 +20,13 @@ export function showComposer(chat, id, { onSent }) {
   const input = h('textarea', { rows: 1, 'aria-label': label, placeholder: label, enterkeyhint: 'send', oninput, onkeydown });
   const note = h('span', { class: 'composer-note', role: 'status' });
   const submit = h('button', { class: 'send', type: 'submit', 'aria-label': 'Send', title: 'Send' }, icon('send'));
-  const element = h('form', { class: 'composer', onsubmit: send }, h('div', { class: 'composer-box' }, input, submit), note);
+  const element = h('form', { class: 'composer', onsubmit: send }, h('div', { class: 'composer-box' }, ...imageButton(sendImages), input, submit), note);
   input.value = drafts.get(id) ?? '';
   resize();
   requestAnimationFrame(resize);
   return {
     element,
+    sendImages,
     focus: () => input.focus(),
     stop: () => (input.value ? drafts.set(id, input.value) : drafts.delete(id)),
   };
@@ -51,6 +53,12 @@ export function showComposer(chat, id, { onSent }) {
     input.focus();
     chat.send(id, body);
     onSent();
+  }
+
+  /** @param {File[]} images */
+  function sendImages(images) {
+    for (const image of images) chat.sendImage(id, image);
+    if (images.length > 0) onSent();
   }
 
   /** @param {string} text */

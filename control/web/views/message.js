@@ -1,7 +1,7 @@
 /** One message. */
 
 import { h } from '../dom.js';
-import { clock, explain, fullTime, splitLinks } from '../format.js';
+import { clock, explain, fullTime, imageUrl, inWords, splitLinks } from '../format.js';
 import { icon } from '../icons.js';
 import { personAvatar } from './avatar.js';
 
@@ -29,7 +29,7 @@ export function drawMessage({ message, isMine, isFirst, isLast, answered }) {
         : h('span', { class: 'visually-hidden' }, isMine ? 'You' : name),
       h('div', { class: `bubble${message.deleted ? ' deleted' : ''}` },
         answered ? quote(answered) : null,
-        h('p', { class: 'bubble-text' }, ...(message.deleted ? ['Message deleted'] : text(message.body))),
+        ...content(message),
         h('span', { class: 'bubble-meta' },
           message.edited_at && !message.deleted ? h('span', { title: fullTime(message.edited_at) }, 'edited') : null,
           h('time', { datetime: new Date(ts).toISOString(), title: fullTime(ts) }, clock(ts)),
@@ -45,7 +45,7 @@ export function drawMessage({ message, isMine, isFirst, isLast, answered }) {
  * @param {import('../client/timeline.js').Pending} item
  * @param {{ isFirst: boolean, isSlow: boolean, onRetry: () => void, onDiscard: () => void }} options
  */
-export function drawPending({ body, ts, state, error }, { isFirst, isSlow, onRetry, onDiscard }) {
+export function drawPending({ kind, body, file, ts, state, error, reason }, { isFirst, isSlow, onRetry, onDiscard }) {
   const hasFailed = state === 'failed';
   return h(
     'li',
@@ -54,7 +54,7 @@ export function drawPending({ body, ts, state, error }, { isFirst, isSlow, onRet
       'div',
       { class: 'message-main' },
       h('div', { class: 'bubble' },
-        h('p', { class: 'bubble-text' }, ...text(body)),
+        ...(file ? [picture(URL.createObjectURL(file), 'Your image')] : content({ kind, body, name: 'you' })),
         h('span', { class: 'bubble-meta' },
           h('time', { title: fullTime(ts) }, clock(ts)),
           h('span', { class: 'tick', title: hasFailed ? 'Not sent' : 'Sending' }, icon(hasFailed ? 'alert' : 'clock'),
@@ -62,12 +62,34 @@ export function drawPending({ body, ts, state, error }, { isFirst, isSlow, onRet
         ),
       ),
       hasFailed
-        ? h('p', { class: 'failed-note', role: 'alert' }, explain({ code: error, message: 'Not sent.' }), ' ',
+        ? h('p', { class: 'failed-note', role: 'alert' }, explain({ code: error, message: reason ?? 'Not sent.' }), ' ',
             h('button', { class: 'link', onclick: onRetry }, 'Try again'), ' ',
             h('button', { class: 'link', onclick: onDiscard }, 'Discard'))
         : isSlow ? h('p', { class: 'slow-note' }, 'Waiting for the connection') : null,
     ),
   );
+}
+
+/** @param {{ kind?: string, body: string, name: string, deleted?: boolean }} message */
+function content(message) {
+  const src = imageUrl(message);
+  if (src) return [picture(src, `Image from ${message.name}`)];
+  return [h('p', { class: 'bubble-text' }, ...(message.deleted ? [inWords(message)] : text(message.body)))];
+}
+
+/**
+ * Its frame has the same size before and after the image has come, so that nothing moves.
+ * @param {string} src @param {string} alt
+ */
+function picture(src, alt) {
+  const isLocal = src.startsWith('blob:');
+  const onload = () => isLocal && URL.revokeObjectURL(src);
+  const onerror = () => frame.replaceChildren(h('span', { class: 'picture-note' }, `${alt}: it can't be shown.`));
+  const image = h('img', { src, alt, loading: 'lazy', decoding: 'async', onload, onerror });
+  const frame = isLocal
+    ? h('span', { class: 'picture' }, image)
+    : h('a', { class: 'picture', href: src, target: '_blank', rel: 'noopener noreferrer' }, image);
+  return frame;
 }
 
 /** @param {string} body */
@@ -78,8 +100,8 @@ function text(body) {
 }
 
 /** @param {import('../client/types.js').Message} message */
-function quote({ name, body, deleted }) {
-  return h('blockquote', { class: 'quote' }, h('span', { class: 'quote-name' }, name), h('span', { class: 'quote-text' }, deleted ? 'Message deleted' : body));
+function quote(message) {
+  return h('blockquote', { class: 'quote' }, h('span', { class: 'quote-name' }, message.name), h('span', { class: 'quote-text' }, inWords(message)));
 }
 
 /** @param {import('../client/types.js').Message} message */

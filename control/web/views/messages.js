@@ -6,7 +6,7 @@
  */
 
 import { announce, h, reconcile } from '../dom.js';
-import { dayHeading, isSameDay } from '../format.js';
+import { dayHeading, inWords, isSameDay } from '../format.js';
 import { icon } from '../icons.js';
 import { drawMessage, drawPending } from './message.js';
 
@@ -167,9 +167,10 @@ export function showMessages(chat, id) {
   // ---- reading ----
 
   /** @param {Message} message */
-  function onMessage({ room, from, name, body }) {
+  function onMessage(message) {
+    const { room, from, name } = message;
     if (room !== id || from === store.me.id) return;
-    announce(`${name}: ${body}`);
+    announce(`${name}: ${inWords(message)}`);
     if (!isAtEnd) unseen += 1;
     see();
   }

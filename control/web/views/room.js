@@ -5,6 +5,7 @@ import { listNames, plural } from '../format.js';
 import { icon } from '../icons.js';
 import { roomAvatar } from './avatar.js';
 import { showComposer } from './composer.js';
+import { takeImages } from './images.js';
 import { showMembers } from './members.js';
 import { showMessages } from './messages.js';
 
@@ -22,6 +23,7 @@ export function showRoom(main, chat, id, { go, banner }) {
   const composer = showComposer(chat, id, { onSent: messages.toEnd });
   const members = showMembers(chat, id, { go, onClose: () => toggleMembers(false) });
   const column = h('section', { class: 'room-column' }, head, banner, messages.element, typing, composer.element);
+  takeImages(column, composer.sendImages);
   const frame = h('div', { class: 'room' }, column, members.element);
   const title = h('h1', {});
   const subtitle = h('p', {});

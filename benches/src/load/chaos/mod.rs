@@ -92,8 +92,6 @@ impl Chaos {
             .gateways(self.gateways)
             .controls(2)
             .without_haproxy()
-            // What is killed has to find again what it had promised.
-            .durable(true)
             // Parts start in any order.
             .env("HUBBUB_WAIT_SECONDS", "60")
             .env("HUBBUB_HEARTBEAT_SECONDS", "5")

@@ -8,6 +8,11 @@ use ppp::{HeaderResult, PartialResult as _, v1, v2};
 /// Bytes of a header, at most: what a proxy may add to the addresses takes a few hundred.
 pub const HEADER_BYTES_MAX: usize = 2_048;
 
+/// With what a header of version 1 begins.
+const V1_PREFIX: &[u8] = b"PROXY ";
+/// Bytes of its line, at most (section 2.1).
+const V1_BYTES_MAX: usize = 107;
+
 /// What stands at the front of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
@@ -24,6 +29,10 @@ pub struct NotAHeader;
 
 /// Reads the header at the front of what came; `None` while it is not whole.
 pub fn parse(bytes: &[u8]) -> Result<Option<Found>, NotAHeader> {
+    // The parser takes some lines that are cut short for wrong ones.
+    if bytes.starts_with(V1_PREFIX) && !bytes.iter().take(V1_BYTES_MAX).any(|byte| *byte == b'\n') {
+        return if bytes.len() < V1_BYTES_MAX { Ok(None) } else { Err(NotAHeader) };
+    }
     let parsed = HeaderResult::parse(bytes);
     if parsed.is_incomplete() {
         return if bytes.len() < HEADER_BYTES_MAX { Ok(None) } else { Err(NotAHeader) };

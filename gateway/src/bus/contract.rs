@@ -177,7 +177,7 @@ fn check_redis(shape: RedisShape) {
 
 #[test]
 fn other_data_in_redis_is_another_epoch() {
-    let (stack, url) = redis();
+    let (stack, url) = redis(RedisShape::Single);
     block_on(async {
         let backend = RedisBackend::start(&url.clone().into(), shards(), "g1", Duration::ZERO).await.unwrap();
         let epoch = backend.heartbeat().await.unwrap();

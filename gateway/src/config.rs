@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Command;
-use hubbub_common::config::{Shared, seconds, split_list, within};
+use hubbub_common::config::{Ack, Shared, seconds, split_list, within};
 use hubbub_common::settings::{self as names, SettingError, Settings};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CpuSet;
@@ -88,6 +88,10 @@ impl Config {
             let problem =
                 "must be set with the memory bus: there are no login sessions, only tokens".to_owned();
             return Err(SettingError { name: names::JWT_SECRET.name, problem });
+        }
+        if !redis_bus && shared.redis.ack != Ack::Stored {
+            let problem = "must be stored with the memory bus: it has no replicas".to_owned();
+            return Err(SettingError { name: names::ACK.name, problem });
         }
         let allowed = allowed_cpus();
         let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
@@ -207,6 +211,9 @@ mod tests {
             assert_eq!(check(&[(name, value)]).unwrap_err().name, name, "{value}");
         }
         assert_eq!(check(&[("HUBBUB_BUS", "memory")]).unwrap_err().name, "HUBBUB_JWT_SECRET");
+        let secret = ("HUBBUB_JWT_SECRET", "a secret of at least thirty-two bytes");
+        let replicated = [("HUBBUB_BUS", "memory"), secret, ("HUBBUB_ACK", "replicated")];
+        assert_eq!(check(&replicated).unwrap_err().name, "HUBBUB_ACK");
     }
 
     #[test]

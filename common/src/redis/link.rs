@@ -64,22 +64,24 @@ impl Link {
 
     /// The connection, and the id by which to forget it.
     pub(super) async fn get(&self) -> RedisResult<(u64, MultiplexedConnection)> {
-        let (connection_id, attempt) = {
-            let mut current = self.current();
-            if current.attempt.is_none() {
-                current.connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-                current.attempt = Some(self.dial.clone().connect(self.response_max).boxed().shared());
-            }
-            (current.connection_id, current.attempt.clone())
-        };
-        let outcome = match attempt {
-            Some(attempt) => attempt.await,
-            None => self.dial.clone().connect(self.response_max).await,
-        };
+        let (connection_id, attempt) = self.attempt();
+        let outcome = attempt.await;
         if outcome.is_err() {
             self.forget(connection_id);
         }
         outcome.map(|connection| (connection_id, connection))
+    }
+
+    /// The present connection or attempt, or a new one.
+    fn attempt(&self) -> (u64, Attempt) {
+        let mut current = self.current();
+        if let Some(attempt) = &current.attempt {
+            return (current.connection_id, attempt.clone());
+        }
+        let attempt = self.dial.clone().connect(self.response_max).boxed().shared();
+        current.attempt = Some(attempt.clone());
+        current.connection_id = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        (current.connection_id, attempt)
     }
 
     /// Lets go of a connection that broke, unless there is a newer one already.

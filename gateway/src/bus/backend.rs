@@ -107,6 +107,11 @@ pub trait Streams: 'static {
     /// What was said since the last call; waits for at most about [`READ_WAIT`].
     fn hear(&self) -> impl Future<Output = Result<Vec<Bytes>, BusError>>;
 
+    /// Whether a shard may be away while others answer.
+    fn shards_fail_apart(&self) -> bool {
+        false
+    }
+
     /// Whether [`Streams::replicated`] has anything to wait for.
     fn awaits_replicas(&self) -> bool {
         false

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubbub_benches::stack::Stack;
+use hubbub_benches::stack::{RedisShape, Stack};
 use hubbub_common::clock::Monotonic;
 use hubbub_common::entry::{Record, encode};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
@@ -43,8 +43,9 @@ fn message(room: RoomId, body: &str, nonce: Option<&str>) -> Vec<u8> {
 }
 
 /// A private Redis alone.
-fn redis() -> (Stack, RedisUrl) {
-    let stack = Stack::builder().gateways(0).controls(0).without_haproxy().start().unwrap();
+fn redis(shape: RedisShape) -> (Stack, RedisUrl) {
+    let builder = Stack::builder().gateways(0).controls(0).without_haproxy().redis_shape(shape);
+    let stack = builder.start().unwrap();
     let url = stack.redis_url().unwrap().parse().unwrap();
     (stack, url)
 }
@@ -166,9 +167,8 @@ fn the_memory_backend_keeps_the_contract() {
     block_on(check_backend(MemoryBackend::default(), false));
 }
 
-#[test]
-fn the_redis_backend_keeps_the_contract() {
-    let (_stack, url) = redis();
+fn check_redis(shape: RedisShape) {
+    let (_stack, url) = redis(shape);
     block_on(async {
         check_backend(RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap(), true)
             .await;
@@ -177,7 +177,7 @@ fn the_redis_backend_keeps_the_contract() {
 
 #[test]
 fn other_data_in_redis_is_another_epoch() {
-    let (stack, url) = redis();
+    let (stack, url) = redis(RedisShape::Single);
     block_on(async {
         let backend = RedisBackend::start(&url.clone().into(), shards(), "g1", Duration::ZERO).await.unwrap();
         let epoch = backend.heartbeat().await.unwrap();
@@ -196,6 +196,16 @@ fn other_data_in_redis_is_another_epoch() {
         assert!(refused.contains("another number of shards"), "{refused}");
         backend.survey(&[]).await.unwrap_err();
     });
+}
+
+#[test]
+fn the_redis_backend_keeps_the_contract() {
+    check_redis(RedisShape::Single);
+}
+
+#[test]
+fn the_redis_backend_keeps_the_contract_in_a_cluster() {
+    check_redis(RedisShape::Cluster);
 }
 
 /// A core that asks and listens, without sockets.
@@ -316,6 +326,6 @@ fn the_bus_in_memory_keeps_order_and_drops_repeats() {
 
 #[test]
 fn the_bus_on_redis_keeps_order_and_drops_repeats_between_gateways() {
-    let (_stack, url) = redis();
+    let (_stack, url) = redis(RedisShape::Single);
     check_bus(FakeCore::start(Some(url.clone()), "g1"), Some(FakeCore::start(Some(url), "g2")));
 }

@@ -106,11 +106,11 @@ impl<B: Streams + Directory> Engine<B> {
                 }
                 Err(AppendError::Refused(error)) => {
                     self.metrics.appends_refused.increment(1);
-                    self.set_up(Err(&BusError(error)));
+                    self.append_failed(shard, &BusError(error));
                 }
                 Err(AppendError::Unknown(error)) => {
                     self.metrics.appends_unknown.increment(1);
-                    self.set_up(Err(&BusError(error)));
+                    self.append_failed(shard, &BusError(error));
                     failure = Failure::Unknown;
                 }
             }
@@ -126,6 +126,16 @@ impl<B: Streams + Directory> Engine<B> {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         self.state.borrow_mut().fail_entry(shard, pack.seq, failure);
+    }
+
+    /// Sends are refused until the backend answers again; where each shard may have a server of its own, only those
+    /// of this shard, one by one.
+    fn append_failed(&self, shard: Shard, error: &BusError) {
+        if self.backend.shards_fail_apart() {
+            tracing::debug!(%shard, %error, "an append failed");
+        } else {
+            self.set_up(Err(error));
+        }
     }
 
     /// Whether the reader has met the entry in the stream.

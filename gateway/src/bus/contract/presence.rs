@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hubbub_benches::stack::RedisShape;
 use hubbub_common::clock::Monotonic;
 use hubbub_common::ids::{RoomId, UserId};
 
@@ -91,7 +92,7 @@ async fn reap(backend: &RedisBackend, orphan: &str) -> Vec<(RoomId, Vec<(UserId,
 
 #[test]
 fn users_of_a_dead_gateway_go_offline_once() {
-    let (_stack, url) = redis();
+    let (_stack, url) = redis(RedisShape::Single);
     block_on(async {
         let [dead, living, other] =
             [gateway(&url, "dead").await, gateway(&url, "living").await, gateway(&url, "other").await];
@@ -131,7 +132,7 @@ fn users_of_a_dead_gateway_go_offline_once() {
 
 #[test]
 fn a_user_of_two_dead_gateways_goes_offline_with_the_second() {
-    let (_stack, url) = redis();
+    let (_stack, url) = redis(RedisShape::Single);
     block_on(async {
         let [one, two, living] =
             [gateway(&url, "a").await, gateway(&url, "b").await, gateway(&url, "c").await];
@@ -146,7 +147,7 @@ fn a_user_of_two_dead_gateways_goes_offline_with_the_second() {
 
 #[test]
 fn what_one_leaves_half_done_another_finishes() {
-    let (_stack, url) = redis();
+    let (_stack, url) = redis(RedisShape::Single);
     block_on(async {
         let [dead, first, second] =
             [gateway(&url, "a").await, gateway(&url, "b").await, gateway(&url, "c").await];
@@ -170,7 +171,7 @@ fn what_one_leaves_half_done_another_finishes() {
 
 #[test]
 fn entries_of_nobody_count_for_nothing() {
-    let (_stack, url) = redis();
+    let (_stack, url) = redis(RedisShape::Single);
     block_on(async {
         let [dead, living] = [gateway(&url, "a").await, gateway(&url, "b").await];
         set(&living, room(1), &[came(2, 0)]).await;

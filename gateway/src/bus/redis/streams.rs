@@ -49,6 +49,10 @@ impl Streams for RedisBackend {
         entry_id(&id).ok_or_else(|| AppendError::Unknown("XADD answered no entry id".to_owned()))
     }
 
+    fn shards_fail_apart(&self) -> bool {
+        self.commands.servers().url().is_cluster()
+    }
+
     fn awaits_replicas(&self) -> bool {
         self.replicas.is_some()
     }

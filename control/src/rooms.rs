@@ -88,10 +88,7 @@ pub async fn set_member(
     user: UserId,
     role: Role,
 ) -> Result<Member, Error> {
-    let (own, kind) = administered(app, caller, room).await?;
-    if kind == Kind::Direct {
-        return Err(Error::Forbidden("the members of a direct room can't be changed"));
-    }
+    let own = manages_members(app, caller, room).await?;
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
     rooms::lock(&*transaction, room).await?;
@@ -127,10 +124,7 @@ pub async fn remove_member(app: &App, caller: &Caller, room: RoomId, user: UserI
     if user == caller.user {
         return leave(app, caller, room).await;
     }
-    let (own, kind) = administered(app, caller, room).await?;
-    if kind == Kind::Direct {
-        return Err(Error::Forbidden("the members of a direct room can't be changed"));
-    }
+    let own = manages_members(app, caller, room).await?;
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
     rooms::lock(&*transaction, room).await?;
@@ -209,6 +203,15 @@ async fn administered(app: &App, caller: &Caller, room: RoomId) -> Result<(Role,
         Some(role) if role.is_admin() => Ok((role, seen.kind)),
         _ => Err(Error::Forbidden("only an owner or admin of the room may do this")),
     }
+}
+
+/// The caller's role in a room whose members they may change.
+async fn manages_members(app: &App, caller: &Caller, room: RoomId) -> Result<Role, Error> {
+    let (own, kind) = administered(app, caller, room).await?;
+    if kind == Kind::Direct {
+        return Err(Error::Forbidden("the members of a direct room can't be changed"));
+    }
+    Ok(own)
 }
 
 /// The direct room of the caller and another user, and whether it is new.

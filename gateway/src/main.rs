@@ -98,18 +98,7 @@ fn run(config: Config) -> Result<(), Failed> {
     let status = Arc::new(status.at(shared.listen));
     check_free(&config)?;
     let links = Links::new(cores).map_err(|error| format!("eventfd: {error}"))?;
-    let bus_config = BusConfig {
-        redis: config.redis_bus.then(|| shared.redis.clone()),
-        shards: shared.shards,
-        resume_window: shared.resume_window,
-        resume_bytes_max: config.resume_bytes_max,
-        resume_scan_bytes_max: config.resume_scan_bytes_max,
-        trims: config.trims,
-        sends_per_second: config.sends_per_second,
-        server_id: shared.server_id.clone(),
-        gateway_timeout: config.gateway_timeout,
-        wait: shared.wait,
-    };
+    let bus_config = BusConfig::of(&config);
     bus::start(bus_config, links.bus.clone(), links.cores.clone(), Arc::clone(&status))?;
     metrics::gauge!(hubbub_common::metrics::CONNECTIONS_MAX.name)
         .set(f64::from(u32::try_from(config.connections_max).unwrap_or(u32::MAX)));

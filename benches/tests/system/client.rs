@@ -96,6 +96,15 @@ impl Client {
         Self::try_connect(public_url, proof, jar).await.unwrap()
     }
 
+    /// Connects to a gateway with a token for every room, and joins one.
+    pub(crate) async fn in_room(stack: &Stack, gateway: usize, user: u64, room: &str) -> Self {
+        let token = mint(stack, user, &json!("*"));
+        let url = stack.gateway(gateway).url();
+        let mut client = Self::connect(url, Proof::Bearer(&token), &mut Jar::default()).await;
+        client.join(room, None).await;
+        client
+    }
+
     /// Connects and reads `welcome`.
     pub(crate) async fn try_connect(
         public_url: &str,

@@ -20,11 +20,7 @@ fn gateways(count: usize, settings: &[(&str, &str)]) -> Stack {
 }
 
 async fn joined(stack: &Stack, gateway: usize, user: u64) -> Client {
-    let token = mint(stack, user, &json!("*"));
-    let url = stack.gateway(gateway).url();
-    let mut client = Client::connect(url, Proof::Bearer(&token), &mut Jar::default()).await;
-    client.join(ROOM, None).await;
-    client
+    Client::in_room(stack, gateway, user, ROOM).await
 }
 
 async fn send(client: &mut Client, body: &str) -> Value {

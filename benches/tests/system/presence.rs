@@ -17,11 +17,7 @@ fn stack(gateways: usize) -> Stack {
 }
 
 async fn joined(stack: &Stack, gateway: usize, user: u64) -> Client {
-    let token = mint(stack, user, &json!("*"));
-    let url = stack.gateway(gateway).url();
-    let mut client = Client::connect(url, Proof::Bearer(&token), &mut Jar::default()).await;
-    client.join(ROOM, None).await;
-    client
+    Client::in_room(stack, gateway, user, ROOM).await
 }
 
 /// Who is online, as asked by a client that is joined.

@@ -15,6 +15,7 @@ use super::engine::Engine;
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{BusHandle, CoreHandle};
+use crate::config::Config;
 use crate::status::{EndsProcess, Status};
 
 /// Questions handled before what they produced is handed over.
@@ -45,6 +46,25 @@ pub struct BusConfig {
     pub gateway_timeout: Duration,
     /// How long to wait for Redis at start.
     pub wait: Duration,
+}
+
+impl BusConfig {
+    /// What the gateway's settings say.
+    pub fn of(config: &Config) -> Self {
+        let shared = &config.shared;
+        Self {
+            redis: config.redis_bus.then(|| shared.redis.clone()),
+            shards: shared.shards,
+            resume_window: shared.resume_window,
+            resume_bytes_max: config.resume_bytes_max,
+            resume_scan_bytes_max: config.resume_scan_bytes_max,
+            trims: config.trims,
+            sends_per_second: config.sends_per_second,
+            server_id: shared.server_id.clone(),
+            gateway_timeout: config.gateway_timeout,
+            wait: shared.wait,
+        }
+    }
 }
 
 /// Why the bus did not start.

@@ -40,18 +40,7 @@ fn gateway_with(settings: &[(&str, &str)]) -> SocketAddr {
     let config = Arc::new(Config::check(&config).unwrap());
     let status = Arc::new(Status::new("g1", "io_uring", false, 1));
     let mut links = Links::new(1).unwrap();
-    let bus = BusConfig {
-        redis: None,
-        shards: config.shared.shards,
-        resume_window: config.shared.resume_window,
-        resume_bytes_max: config.resume_bytes_max,
-        resume_scan_bytes_max: config.resume_scan_bytes_max,
-        trims: config.trims,
-        sends_per_second: config.sends_per_second,
-        server_id: "g1".to_owned(),
-        gateway_timeout: config.gateway_timeout,
-        wait: Duration::ZERO,
-    };
+    let bus = BusConfig { server_id: "g1".to_owned(), ..BusConfig::of(&config) };
     start_bus(bus, links.bus.clone(), links.cores.clone(), Arc::clone(&status)).unwrap();
     let verifier = Arc::new(Verifier::new(&SECRET.into()).unwrap());
     let (per_user, per_address) = (config.connections_per_user_max, config.connections_per_address_max);

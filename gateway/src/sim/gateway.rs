@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hubbub_common::settings::{Settings, gateway as settings_of_gateway};
 use hubbub_common::simulation::enter;
@@ -89,18 +88,7 @@ impl Gateway {
             Seat { core: CoreByHand::new(seed).unwrap(), stalled_until_ms: 0, ticked_s: now_s }
         });
         let cores: Vec<_> = cores.collect();
-        let bus = BusConfig {
-            redis: None,
-            shards: config.shared.shards,
-            resume_window: config.shared.resume_window,
-            resume_bytes_max: config.resume_bytes_max,
-            resume_scan_bytes_max: config.resume_scan_bytes_max,
-            trims: config.trims,
-            sends_per_second: config.sends_per_second,
-            server_id: name.to_owned(),
-            gateway_timeout: config.gateway_timeout,
-            wait: Duration::ZERO,
-        };
+        let bus = BusConfig { server_id: name.to_owned(), ..BusConfig::of(&config) };
         let link = Rc::new(link);
         let engine = LocalSet::new();
         let (backend, asks, handles) = (SimBackend(Rc::clone(&link)), links.bus, links.cores);

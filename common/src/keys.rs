@@ -50,6 +50,12 @@ pub fn bus(shard: Shard) -> String {
     format!("bus:{{{shard}}}")
 }
 
+/// String, expiring: when the persister last read the shard, Unix milliseconds. Written so that replicas can be asked
+/// whether they have it ([`crate::redis::Replication`]).
+pub fn read_at(shard: Shard) -> String {
+    format!("read:{{{shard}}}")
+}
+
 /// The shard of a stream's key.
 pub fn shard_of_bus(key: &[u8]) -> Option<Shard> {
     std::str::from_utf8(key).ok()?.strip_prefix("bus:{")?.strip_suffix('}')?.parse().ok()

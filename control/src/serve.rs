@@ -30,7 +30,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 20] = [
+const PROBES: [&[&str]; 21] = [
     &["EVAL", "return 0", "1", "bus:{0}"],
     &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
     &["EVAL", "return 0", "1", "rate:x:y"],
@@ -51,6 +51,7 @@ const PROBES: [&[&str]; 20] = [
     &["EXISTS", "membership:loaded"],
     &["GET", "persister:lag"],
     &["WAIT", "0", "1"],
+    &["SET", "read:{0}", "", "EX", "no-number"],
 ];
 
 /// Serves until SIGTERM or SIGINT.

@@ -6,6 +6,7 @@
 //!   Cluster   a link to each primary, and which of them owns a slot
 //! Commands  sends commands by either; what gateway and control plane hold in their hands
 //! ShardReaders  blocking reads of many streams of a Cluster, one connection each
+//! Replication   whether replicas have what was read
 //! start     what is checked before a program serves
 //! ```
 //!
@@ -20,6 +21,7 @@ mod entries;
 mod epoch;
 mod extent;
 mod link;
+mod replicated;
 mod servers;
 mod shards;
 mod slots;
@@ -33,6 +35,7 @@ pub use commands::{Commands, Reply};
 pub use entries::{ReadEntry, entries, entry_id, range, xread};
 pub use epoch::{Epoch, agree};
 pub use extent::Extent;
+pub use replicated::Replication;
 pub use servers::Servers;
 pub use shards::{Freshness, Interrupter, ShardReaders};
 

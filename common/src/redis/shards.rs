@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::aio::MultiplexedConnection;
@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::commands::Commands;
 use super::entries::{ReadEntry, entries, xread};
+use super::replicated::Replication;
 use super::timed_out;
 use crate::ids::EntryId;
 use crate::keys;
@@ -137,6 +138,27 @@ impl ShardReaders {
             Some(error) if cursors.iter().all(|cursor| failing(cursor).is_some()) => Err(error.clone()),
             _ => Ok(read),
         }
+    }
+
+    /// Of what was just read, that which replicas have. The rest is read again.
+    pub async fn replicated(&mut self, read: Vec<ReadEntry>, replication: Replication) -> Vec<ReadEntry> {
+        let shards: HashSet<Shard> = read.iter().map(|entry| entry.shard).collect();
+        let connections =
+            shards.into_iter().filter_map(|shard| Some((shard, self.connections.remove(&shard)?)));
+        let asked = connections.map(|(shard, mut connection)| async move {
+            let is_done = replication.is_done(shard, &mut connection).await;
+            (shard, connection, is_done)
+        });
+        let mut replicated = HashSet::new();
+        for (shard, connection, is_done) in join_all(asked).await {
+            // A connection that does not answer is not kept.
+            let Ok(is_done) = is_done else { continue };
+            self.connections.insert(shard, connection);
+            if is_done {
+                replicated.insert(shard);
+            }
+        }
+        read.into_iter().filter(|entry| replicated.contains(&entry.shard)).collect()
     }
 
     fn land(&mut self, landed: Landed, cursors: &[(Shard, EntryId)], read: &mut Vec<ReadEntry>) {

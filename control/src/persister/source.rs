@@ -8,7 +8,9 @@ use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::keys;
-use hubbub_common::redis::{Commands, Epoch, Extent, ReadEntry, ShardReaders, agree, entries, xread};
+use hubbub_common::redis::{
+    Commands, Epoch, Extent, ReadEntry, Replication, ShardReaders, agree, entries, xread,
+};
 use hubbub_common::shard::{Shard, Shards};
 use redis::aio::MultiplexedConnection;
 use redis::cmd;
@@ -44,6 +46,9 @@ pub(super) struct Source {
     tended: Monotonic,
     recovery: Recovery,
     epoch: Epoch,
+    /// What replicas lack is not persisted where acknowledgements wait for them: a fail-over may undo it, and what a
+    /// sender then repeats would stand in the stream under another id.
+    replication: Option<Replication>,
 }
 
 /// Who waits for entries.
@@ -69,6 +74,21 @@ impl Reader {
                 entries(read.query_async(connection).await?).ok_or(Stopped::Reply)
             }
             Self::Each(readers) => Ok(readers.read(cursors).await?),
+        }
+    }
+
+    /// Of what was just read, that which replicas have.
+    async fn replicated(
+        &mut self,
+        read: Vec<ReadEntry>,
+        replication: Replication,
+    ) -> Result<Vec<ReadEntry>, Stopped> {
+        match self {
+            Self::One(connection) => {
+                let is_done = replication.is_done(Shard::new(0), connection).await?;
+                Ok(if is_done { read } else { Vec::new() })
+            }
+            Self::Each(readers) => Ok(readers.replicated(read, replication).await),
         }
     }
 }
@@ -99,6 +119,7 @@ impl Source {
             tended: Monotonic::start(),
             recovery: Recovery::default(),
             epoch: agree(&mut app.redis.clone(), shards).await?,
+            replication: Replication::of(app.config.shared.redis.ack),
         };
         let mut lost = HashMap::new();
         for shard in shards.all() {
@@ -170,10 +191,14 @@ impl Source {
         }
     }
 
-    /// The next entries of all shards; waits a while where there are none.
+    /// The next entries of all shards; waits a while where there are none, and for replicas, where those count.
     pub(super) async fn read(&mut self) -> Result<Vec<ReadEntry>, Stopped> {
         let cursors: Vec<_> = self.shards.all().zip(self.cursors.iter().copied()).collect();
-        self.reader.read(&cursors).await
+        let read = self.reader.read(&cursors).await?;
+        match self.replication {
+            Some(replication) if !read.is_empty() => self.reader.replicated(read, replication).await,
+            Some(_) | None => Ok(read),
+        }
     }
 
     /// A batch is in Postgres: cursors move, and gateways can look up each room's newest event.

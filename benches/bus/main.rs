@@ -99,6 +99,7 @@ fn run(time: Duration) -> Result<String, String> {
             sends_per_second: 0,
             server_id,
             gateway_timeout: Duration::from_secs(15),
+            comes_back_max: Duration::from_secs(30),
             wait: Duration::ZERO,
         };
         start(config, links.bus.clone(), links.cores.clone(), status).map_err(|error| error.to_string())?;

@@ -75,7 +75,7 @@ names! {
     INBOX_BATCHES: Counter "hubbub_gateway_inbox_batches_total", "Batches that the bus handed to a core, by core.";
     BUS_UP: Gauge "hubbub_bus_up", "1 while the bus answers.";
     BUS_APPENDS: Counter "hubbub_bus_appends_total", "Entries appended to streams, by outcome.";
-    BUS_UNCONFIRMED: Counter "hubbub_bus_unconfirmed_entries_total", "Entries that too few replicas confirmed in time, where acknowledgements wait for them; their senders hear `internal`.";
+    BUS_UNCONFIRMED: Counter "hubbub_bus_unconfirmed_entries_total", "Entries that did not come back from their stream in time, with `HUBBUB_ACK=replicated` because too few replicas had them; their senders hear `internal`.";
     BUS_APPENDED_RECORDS: Counter "hubbub_bus_appended_records_total", "Records in appended entries; divided by appends, the packing.";
     BUS_APPEND_SECONDS: Histogram "hubbub_bus_append_seconds", "Time from asking for an append to its reply.";
     BUS_READ_SECONDS: Histogram "hubbub_bus_read_seconds", "Time from asking for entries to their reply, where some were there or came; includes the wait for the first.";

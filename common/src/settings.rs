@@ -65,8 +65,8 @@ settings! {
     SHARDS = Setting::new("HUBBUB_SHARDS", Some("64"), "number of streams, 1 to 4096; fixed at the cluster's first start");
     REDIS_URL = Setting::new("HUBBUB_REDIS_URL", Some("redis://127.0.0.1:6379"), "redis://[user:password@]host:port[/db], rediss:// with TLS, unix:///path, redis+sentinel://host,host/master, or a comma list of Cluster nodes").alias("REDIS_URL").secret();
     REDIS_CA_FILE = Setting::new("HUBBUB_REDIS_CA_FILE", None, "PEM file with the certificates that vouch for Redis, for rediss:// [default: those of the system]");
-    ACK = Setting::new("HUBBUB_ACK", Some("stored"), "what an ack waits for: stored in Redis, or also replicated to replicas of it");
-    ACK_REPLICAS = Setting::new("HUBBUB_ACK_REPLICAS", Some("1"), "replicas that must have a message before its ack, with HUBBUB_ACK=replicated");
+    ACK = Setting::new("HUBBUB_ACK", Some("stored"), "when a message counts, for its sender and all others: stored in Redis, or replicated to replicas of it");
+    ACK_REPLICAS = Setting::new("HUBBUB_ACK_REPLICAS", Some("1"), "replicas that must have a message, with HUBBUB_ACK=replicated");
     ACK_WAIT_MS = Setting::new("HUBBUB_ACK_WAIT_MS", Some("1000"), "how long replicas may take to confirm, milliseconds; then the sender hears internal");
     JWT_SECRET = Setting::new("HUBBUB_JWT_SECRET", None, "HS256 secret of tickets, at least 32 bytes").alias("JWT_SECRET").secret();
     JWT_KEY_ID = Setting::new("HUBBUB_JWT_KEY_ID", None, "id (kid) of HUBBUB_JWT_SECRET, named by the tickets that are signed with it [default: none]");

@@ -91,22 +91,40 @@ async fn through_what_sentinels_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_replicas_nothing_is_acknowledged_as_replicated() {
-    let builder = Stack::builder().gateways(1).controls(0).without_haproxy();
-    let builder = builder.env("HUBBUB_ACK", "replicated").env("HUBBUB_ACK_WAIT_MS", "50");
+async fn what_replicas_lack_is_neither_acknowledged_nor_told_nor_persisted() {
+    let builder = builder(RedisShape::Sentinel).env("HUBBUB_ACK", "replicated");
+    let builder = builder.env("HUBBUB_ACK_REPLICAS", "2").env("HUBBUB_ACK_WAIT_MS", "50");
     let stack = block_in_place(|| builder.start().unwrap());
     let token = mint(&stack, 1, &json!("*"));
     let url = stack.gateway(0).url();
     let mut client = Client::connect(url, Proof::Bearer(&token), &mut Jar::default()).await;
     client.join("1", None).await;
-    for _ in 0..2 {
-        let answer = client.request(json!({"op": "send", "room": "1", "body": "m", "nonce": "n"})).await;
-        assert_eq!((&answer["op"], &answer["code"]), (&json!("error"), &json!("internal")), "{answer}");
-    }
-    // It is stored all the same, and told once.
-    client.expect("message").await;
+    let replica = stack.redis_servers().iter().find(|part| part.name() == "redis-3").unwrap();
+    block_in_place(|| replica.kill().unwrap());
+    let send = || json!({"op": "send", "room": "1", "body": "m", "nonce": "n"});
+    let answer = client.request(send()).await;
+    assert_eq!((&answer["op"], &answer["code"]), (&json!("error"), &json!("internal")), "{answer}");
     client.request(json!({"op": "ping"})).await;
     assert!(client.passed(|event| event["op"] == "message").is_none());
+    let rest = Rest::new(stack.control(0).url()).with_token(&token);
+    let history = || block_in_place(|| rest.get("/rooms/1/messages").unwrap()["items"].clone());
+    assert_eq!(history(), json!([]));
+
+    block_in_place(|| replica.start().unwrap());
+    // It stands in the stream, and comes from there once; a repeat is one.
+    let event = client.find(|event| event["op"] == "message").await;
+    let ack = loop {
+        let answer = client.request(send()).await;
+        if answer["op"] == "ack" {
+            break answer;
+        }
+        assert!(["internal", "unavailable"].contains(&answer["code"].as_str().unwrap()), "{answer}");
+    };
+    assert_eq!(ack["id"], event["id"]);
+    client.request(json!({"op": "ping"})).await;
+    assert!(client.passed(|event| event["op"] == "message").is_none());
+    let is_persisted = || (history()[0]["id"] == event["id"]).then_some(());
+    assert!(wait::until(FOLLOWS_MAX, is_persisted).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,13 +1,16 @@
 //! A link to each node of a Cluster, and which of them owns a slot.
 //!
 //! The map of slots is asked for when it is needed first, and anew after a refusal or a broken connection said
-//! that it is out of date.
+//! that it is out of date. However many need it at once, one question is on its way, and whoever waits drives it: one
+//! that is not polled for a while, as a reader's futures are between two reads, must hold up nobody.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use redis::{ErrorKind, RedisError, RedisResult, cmd};
 
 use super::RESPONSE_MAX;
@@ -21,14 +24,16 @@ pub(super) struct Cluster {
     servers: Servers,
     response_max: Duration,
     state: Mutex<State>,
-    /// Held by the one that asks for the map.
-    asking: tokio::sync::Mutex<()>,
     turn: AtomicUsize,
 }
+
+/// The map, and the place of the node that gave it among those that were known.
+type Question = Shared<BoxFuture<'static, RedisResult<(Arc<SlotMap>, usize)>>>;
 
 #[derive(Default)]
 struct State {
     map: Option<Arc<SlotMap>>,
+    asking: Option<Question>,
     links: HashMap<Address, Arc<Link>>,
     /// Nodes that were primaries once: whom to ask besides those that the URL names.
     known: Vec<Address>,
@@ -38,13 +43,7 @@ impl Cluster {
     pub(super) fn new(servers: Servers, response_max: Duration) -> Self {
         let known = servers.seeds().to_vec();
         let state = State { known, ..State::default() };
-        Self {
-            servers,
-            response_max,
-            state: Mutex::new(state),
-            asking: tokio::sync::Mutex::default(),
-            turn: AtomicUsize::new(0),
-        }
+        Self { servers, response_max, state: Mutex::new(state), turn: AtomicUsize::new(0) }
     }
 
     /// The address of the primary of a slot.
@@ -97,52 +96,26 @@ impl Cluster {
     }
 
     async fn map(&self) -> RedisResult<Arc<SlotMap>> {
-        if let Some(map) = self.present() {
-            return Ok(map);
-        }
-        let _alone = self.asking.lock().await;
-        if let Some(map) = self.present() {
-            return Ok(map);
-        }
-        let known = self.state().known.clone();
-        let mut problem = down("no address of a node".to_owned());
-        for (place, address) in known.iter().enumerate() {
-            match self.ask(address).await {
-                Ok(map) => {
-                    let map = Arc::new(map);
-                    self.learn(Arc::clone(&map), place);
-                    return Ok(map);
-                }
-                Err(error) => problem = error,
+        let question = {
+            let mut state = self.state();
+            if let Some(map) = &state.map {
+                return Ok(Arc::clone(map));
             }
-        }
-        Err(problem)
-    }
-
-    async fn ask(&self, address: &Address) -> RedisResult<SlotMap> {
-        // A connection of its own: it is needed rarely, and tells at once whether the node is there.
-        let dial = Dial::Node(self.servers.clone(), address.clone());
-        let mut connection = dial.connect(Some(RESPONSE_MAX)).await?;
-        let reply = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
-        SlotMap::parse(&reply, address)
-            .filter(|map| map.covered() > 0)
-            .ok_or_else(|| down(format!("{address} knows no slots")))
-    }
-
-    /// The node at this place answered: it is asked first the next time.
-    fn learn(&self, map: Arc<SlotMap>, place: usize) {
+            let new = || ask_any(self.servers.clone(), state.known.clone()).boxed().shared();
+            let question = state.asking.clone().unwrap_or_else(new);
+            state.asking = Some(question.clone());
+            question
+        };
+        let answer = question.clone().await;
         let mut state = self.state();
-        state.known.swap(0, place);
-        for primary in map.primaries() {
-            if !state.known.contains(&primary) {
-                state.known.push(primary);
+        // For the first of those who waited.
+        if state.asking.as_ref().is_some_and(|asking| asking.ptr_eq(&question)) {
+            state.asking = None;
+            if let Ok((map, place)) = &answer {
+                state.learn(map, *place);
             }
         }
-        state.map = Some(map);
-    }
-
-    fn present(&self) -> Option<Arc<SlotMap>> {
-        self.state().map.clone()
+        answer.map(|(map, _)| map)
     }
 
     fn new_link(&self, address: &Address) -> Link {
@@ -154,6 +127,63 @@ impl Cluster {
     }
 }
 
+impl State {
+    /// The node at this place answered: it is asked first the next time.
+    fn learn(&mut self, map: &Arc<SlotMap>, place: usize) {
+        if place < self.known.len() {
+            self.known.swap(0, place);
+        }
+        for primary in map.primaries() {
+            if !self.known.contains(&primary) {
+                self.known.push(primary);
+            }
+        }
+        self.map = Some(Arc::clone(map));
+    }
+}
+
+async fn ask_any(servers: Servers, known: Vec<Address>) -> RedisResult<(Arc<SlotMap>, usize)> {
+    let mut problem = down("no address of a node".to_owned());
+    for (place, address) in known.iter().enumerate() {
+        match ask(&servers, address).await {
+            Ok(map) => return Ok((Arc::new(map), place)),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
+}
+
+async fn ask(servers: &Servers, address: &Address) -> RedisResult<SlotMap> {
+    // A connection of its own: it is needed rarely, and tells at once whether the node is there.
+    let dial = Dial::Node(servers.clone(), address.clone());
+    let mut connection = dial.connect(Some(RESPONSE_MAX)).await?;
+    let reply = cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await?;
+    SlotMap::parse(&reply, address)
+        .filter(|map| map.covered() > 0)
+        .ok_or_else(|| down(format!("{address} knows no slots")))
+}
+
 fn down(problem: String) -> RedisError {
     (ErrorKind::Client, "the Cluster is not whole", problem).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_question_that_is_not_driven() {
+        let url = "redis://127.0.0.1:1,127.0.0.1:2".parse().unwrap();
+        let cluster = Cluster::new(Servers::new(&url, None).unwrap(), RESPONSE_MAX);
+        let mut first = pin!(cluster.map());
+        assert!(poll!(&mut first).is_pending());
+        let second = timeout(Duration::from_secs(30), cluster.map()).await;
+        assert!(second.expect("an answer, though the first is not polled").is_err(), "nobody is there");
+        assert!(first.await.is_err());
+    }
 }

@@ -35,7 +35,7 @@ pub use commands::{Commands, Reply};
 pub use entries::{ReadEntry, entries, entry_id, range, xread};
 pub use epoch::{Epoch, agree};
 pub use extent::Extent;
-pub use replicated::Replication;
+pub use replicated::{Replication, not_replicated};
 pub use servers::Servers;
 pub use shards::{Freshness, Interrupter, ShardReaders};
 

@@ -3,11 +3,15 @@
 //! `WAIT` answers for the writes of its own connection. So a key is written on the very connection that was read
 //! from: replicas that have this write have everything that the server held when it was read. On any other
 //! connection a new primary might answer for what an old one gave.
+//!
+//! Readers take nothing else where acknowledgements wait for replicas. So what a primary lost when it died was seen
+//! by nobody, acknowledged to nobody and persisted nowhere; and a primary that was replaced and does not know it yet,
+//! because it has no replicas any more, is not listened to.
 
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, pipe};
+use redis::{ErrorKind, RedisError, RedisResult, pipe};
 use tokio::time::timeout;
 
 use super::{RESPONSE_MAX, timed_out};
@@ -18,6 +22,11 @@ use crate::shard::Shard;
 
 /// How long the key lives, seconds: nobody needs it.
 const KEPT_SECONDS: u64 = 60;
+
+/// What is said when they do not have it in time.
+pub fn not_replicated() -> RedisError {
+    (ErrorKind::Client, "too few replicas have what was appended").into()
+}
 
 /// How many replicas must have an entry before it counts, and how long they may take.
 #[derive(Debug, Clone, Copy)]

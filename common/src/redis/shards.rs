@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::aio::MultiplexedConnection;
@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::commands::Commands;
 use super::entries::{ReadEntry, entries, xread};
-use super::replicated::Replication;
+use super::replicated::{Replication, not_replicated};
 use super::timed_out;
 use crate::ids::EntryId;
 use crate::keys;
@@ -36,6 +36,7 @@ pub struct ShardReaders {
     commands: Commands,
     entries_max: usize,
     wait: Duration,
+    replication: Option<Replication>,
     flights: FuturesUnordered<BoxFuture<'static, Landed>>,
     in_flight: HashSet<Shard>,
     /// Connections of shards that are not in flight.
@@ -76,16 +77,25 @@ impl Freshness {
 struct Landed {
     shard: Shard,
     cursor: EntryId,
-    outcome: RedisResult<(Vec<ReadEntry>, MultiplexedConnection)>,
+    outcome: RedisResult<Vec<ReadEntry>>,
+    /// Unless it broke, or there was none.
+    connection: Option<MultiplexedConnection>,
 }
 
 impl ShardReaders {
-    /// Reads of at most `entries_max` entries of a shard, that wait for at most `wait`.
-    pub fn new(commands: &Commands, entries_max: usize, wait: Duration) -> Self {
+    /// Reads of at most `entries_max` entries of a shard, that wait for at most `wait`; of entries that replicas have,
+    /// where that is asked for.
+    pub fn new(
+        commands: &Commands,
+        entries_max: usize,
+        wait: Duration,
+        replication: Option<Replication>,
+    ) -> Self {
         Self {
             commands: commands.clone(),
             entries_max,
             wait,
+            replication,
             flights: FuturesUnordered::new(),
             in_flight: HashSet::new(),
             connections: HashMap::new(),
@@ -140,34 +150,18 @@ impl ShardReaders {
         }
     }
 
-    /// Of what was just read, that which replicas have. The rest is read again.
-    pub async fn replicated(&mut self, read: Vec<ReadEntry>, replication: Replication) -> Vec<ReadEntry> {
-        let shards: HashSet<Shard> = read.iter().map(|entry| entry.shard).collect();
-        let connections =
-            shards.into_iter().filter_map(|shard| Some((shard, self.connections.remove(&shard)?)));
-        let asked = connections.map(|(shard, mut connection)| async move {
-            let is_done = replication.is_done(shard, &mut connection).await;
-            (shard, connection, is_done)
-        });
-        let mut replicated = HashSet::new();
-        for (shard, connection, is_done) in join_all(asked).await {
-            // A connection that does not answer is not kept.
-            let Ok(is_done) = is_done else { continue };
-            self.connections.insert(shard, connection);
-            if is_done {
-                replicated.insert(shard);
-            }
-        }
-        read.into_iter().filter(|entry| replicated.contains(&entry.shard)).collect()
-    }
-
     fn land(&mut self, landed: Landed, cursors: &[(Shard, EntryId)], read: &mut Vec<ReadEntry>) {
-        let Landed { shard, cursor, outcome } = landed;
+        let Landed { shard, cursor, outcome, connection } = landed;
         self.in_flight.remove(&shard);
-        match outcome {
-            Ok((entries, connection)) => {
-                self.failing.remove(&shard);
+        match connection {
+            Some(connection) => {
                 self.connections.insert(shard, connection);
+            }
+            None => self.commands.is_out_of_date(),
+        }
+        match outcome {
+            Ok(entries) => {
+                self.failing.remove(&shard);
                 // A read that was begun before the caller changed its mind about where to read counts for nothing.
                 if cursors.binary_search(&(shard, cursor)).is_ok() {
                     read.extend(entries);
@@ -177,7 +171,6 @@ impl ShardReaders {
                 if self.failing.insert(shard, error.clone()).is_none() {
                     tracing::warn!(%shard, %error, "a shard can't be read");
                 }
-                self.commands.is_out_of_date();
             }
         }
     }
@@ -187,27 +180,42 @@ impl ShardReaders {
         let commands = self.commands.clone();
         let was_failing = self.failing.contains_key(&shard);
         let command = xread(&[(shard, cursor)], self.entries_max, self.wait);
-        let answer_max = self.wait + OVERDUE_MAX;
+        let (answer_max, replication) = (self.wait + OVERDUE_MAX, self.replication);
         let fresh = Arc::clone(&self.fresh);
-        let fly = async move {
-            let mut connection = match present {
-                Some(connection) => connection,
-                None => {
-                    let connection = commands.connect(&keys::bus(shard), None).await?;
-                    fresh.store(true, Ordering::Release);
-                    connection
-                }
-            };
-            let reply = timeout(answer_max, command.query_async::<Value>(&mut connection)).await;
+        let connect = async move {
+            let connection = commands.connect(&keys::bus(shard), None).await?;
+            fresh.store(true, Ordering::Release);
+            Ok(connection)
+        };
+        let read = async move |connection: &mut MultiplexedConnection| {
+            let reply = timeout(answer_max, command.query_async::<Value>(connection)).await;
             let reply = reply.unwrap_or_else(|_| Err(timed_out("a blocking read is overdue")))?;
-            let entries = entries(reply);
-            Ok((entries.ok_or((ErrorKind::Parse, "XREAD answered something else than streams"))?, connection))
+            let read = entries(reply);
+            let read = read.ok_or((ErrorKind::Parse, "XREAD answered something else than streams"))?;
+            match replication {
+                Some(replication) if !read.is_empty() => {
+                    Ok(if replication.is_done(shard, connection).await? { Some(read) } else { None })
+                }
+                Some(_) | None => Ok(Some(read)),
+            }
         };
         async move {
             if was_failing {
                 sleep(RETRY_PAUSE).await;
             }
-            Landed { shard, cursor, outcome: fly.await }
+            let connected = match present {
+                Some(connection) => Ok(connection),
+                None => connect.await,
+            };
+            let (outcome, connection) = match connected {
+                Ok(mut connection) => match read(&mut connection).await {
+                    Ok(Some(entries)) => (Ok(entries), Some(connection)),
+                    Ok(None) => (Err(not_replicated()), Some(connection)),
+                    Err(error) => (Err(error), None),
+                },
+                Err(error) => (Err(error), None),
+            };
+            Landed { shard, cursor, outcome, connection }
         }
         .boxed()
     }

@@ -46,49 +46,40 @@ pub(super) struct Source {
     tended: Monotonic,
     recovery: Recovery,
     epoch: Epoch,
-    /// What replicas lack is not persisted where acknowledgements wait for them: a fail-over may undo it, and what a
-    /// sender then repeats would stand in the stream under another id.
-    replication: Option<Replication>,
 }
 
 /// Who waits for entries.
 enum Reader {
-    /// One read of all streams.
-    One(MultiplexedConnection),
+    /// One read of all streams; of what replicas have, where that is asked for.
+    One(MultiplexedConnection, Option<Replication>),
     /// One for each, in a Cluster.
     Each(Box<ShardReaders>),
 }
 
 impl Reader {
     async fn start(app: &App) -> Result<Self, Stopped> {
+        let replication = Replication::of(app.config.shared.redis.ack);
         if app.redis.servers().url().is_cluster() {
-            return Ok(Self::Each(Box::new(ShardReaders::new(&app.redis, ENTRIES_MAX, READ_WAIT))));
+            let readers = ShardReaders::new(&app.redis, ENTRIES_MAX, READ_WAIT, replication);
+            return Ok(Self::Each(Box::new(readers)));
         }
-        Ok(Self::One(app.redis.connect(&keys::bus(Shard::new(0)), Some(READ_MAX)).await?))
+        let connection = app.redis.connect(&keys::bus(Shard::new(0)), Some(READ_MAX)).await?;
+        Ok(Self::One(connection, replication))
     }
 
     async fn read(&mut self, cursors: &[(Shard, EntryId)]) -> Result<Vec<ReadEntry>, Stopped> {
         match self {
-            Self::One(connection) => {
+            Self::One(connection, replication) => {
                 let read = xread(cursors, ENTRIES_MAX, READ_WAIT);
-                entries(read.query_async(connection).await?).ok_or(Stopped::Reply)
+                let read = entries(read.query_async(connection).await?).ok_or(Stopped::Reply)?;
+                if let (Some(replication), Some(entry)) = (replication, read.first())
+                    && !replication.is_done(entry.shard, connection).await?
+                {
+                    return Ok(Vec::new());
+                }
+                Ok(read)
             }
             Self::Each(readers) => Ok(readers.read(cursors).await?),
-        }
-    }
-
-    /// Of what was just read, that which replicas have.
-    async fn replicated(
-        &mut self,
-        read: Vec<ReadEntry>,
-        replication: Replication,
-    ) -> Result<Vec<ReadEntry>, Stopped> {
-        match self {
-            Self::One(connection) => {
-                let is_done = replication.is_done(Shard::new(0), connection).await?;
-                Ok(if is_done { read } else { Vec::new() })
-            }
-            Self::Each(readers) => Ok(readers.replicated(read, replication).await),
         }
     }
 }
@@ -119,7 +110,6 @@ impl Source {
             tended: Monotonic::start(),
             recovery: Recovery::default(),
             epoch: agree(&mut app.redis.clone(), shards).await?,
-            replication: Replication::of(app.config.shared.redis.ack),
         };
         let mut lost = HashMap::new();
         for shard in shards.all() {
@@ -191,14 +181,10 @@ impl Source {
         }
     }
 
-    /// The next entries of all shards; waits a while where there are none, and for replicas, where those count.
+    /// The next entries of all shards; waits a while where there are none.
     pub(super) async fn read(&mut self) -> Result<Vec<ReadEntry>, Stopped> {
         let cursors: Vec<_> = self.shards.all().zip(self.cursors.iter().copied()).collect();
-        let read = self.reader.read(&cursors).await?;
-        match self.replication {
-            Some(replication) if !read.is_empty() => self.reader.replicated(read, replication).await,
-            Some(_) | None => Ok(read),
-        }
+        self.reader.read(&cursors).await
     }
 
     /// A batch is in Postgres: cursors move, and gateways can look up each room's newest event.

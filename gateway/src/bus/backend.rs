@@ -112,16 +112,6 @@ pub trait Streams: 'static {
         false
     }
 
-    /// Whether [`Streams::replicated`] has anything to wait for.
-    fn awaits_replicas(&self) -> bool {
-        false
-    }
-
-    /// Whether as many replicas as asked for have what was appended to this shard before the call, in time.
-    fn replicated(&self, _: Shard) -> impl Future<Output = bool> + 'static {
-        std::future::ready(true)
-    }
-
     /// Whether the backend answers, and which data it has.
     fn heartbeat(&self) -> impl Future<Output = Result<Epoch, BusError>>;
 

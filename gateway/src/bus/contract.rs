@@ -228,6 +228,7 @@ impl FakeCore {
             sends_per_second: 0,
             server_id: server_id.to_owned(),
             gateway_timeout: Duration::from_secs(15),
+            comes_back_max: Duration::from_secs(30),
             wait: Duration::ZERO,
         };
         start(config, links.bus.clone(), links.cores.clone(), status).unwrap();

@@ -19,7 +19,6 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::backend::{Directory, Streams};
 use super::catch_up::Start;
-use super::confirm::Confirmations;
 use super::gap::Watch;
 use super::look_up::LookUps;
 use super::packer::Packer;
@@ -76,8 +75,6 @@ pub(super) struct ShardState {
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
     pub(super) appended: BTreeMap<u64, Appended>,
-    /// Which of them replicas have, where acknowledgements wait for that.
-    pub(super) confirmations: Confirmations,
     /// Age of the oldest entry read since the last tick.
     pub(super) lag_ms: u64,
     /// By core: whether it had a session in a room of this shard.
@@ -119,6 +116,12 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The fate of an entry is unknown, and stays so.
+    pub(super) fn fail_entry(&mut self, shard: Shard, seq: u64, failure: Failure) {
+        let waiters = self.shard(shard).and_then(|of_shard| of_shard.appended.remove(&seq));
+        self.fail(&waiters.map(|appended| appended.waiters).unwrap_or_default(), failure);
+    }
+
     pub(super) fn shard(&mut self, shard: Shard) -> Option<&mut ShardState> {
         if shard == Shard::CONTROL { Some(&mut self.control) } else { self.shards.get_mut(shard.index()) }
     }
@@ -231,6 +234,8 @@ pub(super) struct Engine<B> {
     pub(super) shards: Shards,
     pub(super) resume_window_ms: u64,
     pub(super) resume_scan_bytes_max: usize,
+    /// How long an entry may take to come back from its stream.
+    comes_back_max_ms: u64,
     /// Whether nobody else trims the streams.
     trims: bool,
     pub(super) origin: Origin,
@@ -271,7 +276,6 @@ impl<B: Streams + Directory> Engine<B> {
             packer: Packer::default(),
             dedupe: Dedupe::new(resume_window_ms),
             appended: BTreeMap::new(),
-            confirmations: Confirmations::default(),
             lag_ms: 0,
             interested: vec![false; cores.len()],
         };
@@ -280,6 +284,7 @@ impl<B: Streams + Directory> Engine<B> {
             shards,
             resume_window_ms,
             resume_scan_bytes_max: config.resume_scan_bytes_max,
+            comes_back_max_ms: u64::try_from(config.comes_back_max.as_millis()).unwrap_or(u64::MAX),
             trims: config.trims,
             origin: new_origin(),
             state: RefCell::new(State {
@@ -426,7 +431,8 @@ impl<B: Streams + Directory> Engine<B> {
         state.roles.forget_before(self.clock.elapsed().saturating_sub(2 * ANSWER_MAX));
         let uptime_ms = self.clock.elapsed_ms();
         state.send_rates.sweep(uptime_ms);
-        let waited_too_long = |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > 30_000;
+        let waited_too_long =
+            |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > self.comes_back_max_ms;
         for (of_shard, gauge) in state.shards.iter_mut().zip(&self.metrics.lag) {
             gauge.set(Duration::from_millis(std::mem::take(&mut of_shard.lag_ms)).as_secs_f64());
         }
@@ -435,6 +441,7 @@ impl<B: Streams + Directory> Engine<B> {
             let late = of_shard.appended.iter().filter(|(_, appended)| waited_too_long(appended));
             given_up.extend(late.map(|(seq, _)| (shard, *seq)));
         }
+        self.metrics.unconfirmed.increment(given_up.len() as u64);
         for (shard, seq) in given_up {
             state.fail_entry(shard, seq, Failure::Unknown);
         }

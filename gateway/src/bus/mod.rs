@@ -16,7 +16,6 @@
 pub mod backend;
 mod catch_up;
 mod change;
-mod confirm;
 mod engine;
 mod gap;
 mod join;

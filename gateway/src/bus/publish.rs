@@ -2,9 +2,7 @@
 //!
 //! Promise: a waiter hears `Stored` only for what stands in the stream, and `Unavailable` only for what does
 //! not. Where the connection broke before the reply, the same entry is appended again; readers drop the
-//! second of two. Only if the backend stays away does the waiter hear `Unknown`. Where acknowledgements wait for
-//! replicas ([`super::confirm`]), a repeat is appended like anything else: that it is confirmed says that the
-//! first one is.
+//! second of two. Only if the backend stays away, or the entry out of reach, does the waiter hear `Unknown`.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,11 +32,10 @@ impl<B: Streams + Directory> Engine<B> {
         sender: Option<UserId>,
         waiter: Option<Waiter>,
     ) {
-        let may_answer = !self.backend.awaits_replicas();
         let mut borrowed = self.state.borrow_mut();
         let state = &mut *borrowed;
         let Some(of_shard) = state.shards.get_mut(shard.index()) else { return };
-        let first = nonce.filter(|_| may_answer).and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
+        let first = nonce.and_then(|(user, nonce)| of_shard.dedupe.find(user, &nonce));
         if let Some(first) = first {
             waiter.inspect(|waiter| state.answer(*waiter, Answer::Stored(first)));
             return;
@@ -77,9 +74,6 @@ impl<B: Streams + Directory> Engine<B> {
         let Some(pack) = of_shard.packer.next_pack() else { return };
         let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone() };
         of_shard.appended.insert(pack.seq, appended);
-        if self.backend.awaits_replicas() {
-            of_shard.confirmations.await_for(pack.seq);
-        }
         let engine = Rc::clone(self);
         tokio::task::spawn_local(async move {
             engine.append(shard, &pack).await;
@@ -101,7 +95,6 @@ impl<B: Streams + Directory> Engine<B> {
                     self.metrics.appends_stored.increment(1);
                     self.metrics.appended_records.increment(pack.records.len() as u64);
                     self.metrics.append_seconds.record(self.clock.elapsed().saturating_sub(began));
-                    self.confirm(shard, pack.seq);
                     return;
                 }
                 Err(AppendError::Refused(error)) => {
@@ -119,8 +112,7 @@ impl<B: Streams + Directory> Engine<B> {
             if settled || self.clock.elapsed().saturating_sub(began) > UNKNOWN_MAX {
                 break;
             }
-            // What came back is stored; that it is replicated takes an append that can be confirmed.
-            if !self.backend.awaits_replicas() && self.has_come_back(shard, pack.seq) {
+            if self.has_come_back(shard, pack.seq) {
                 return;
             }
             tokio::time::sleep(RETRY_PAUSE).await;

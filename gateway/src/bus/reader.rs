@@ -17,7 +17,7 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginMark;
 
 use super::backend::{Directory, ReadEntry, Streams};
-use super::engine::{Engine, Reading, ShardState, State};
+use super::engine::{Engine, Reading, State};
 use super::{Answer, Audience, Event, Failure, Tell};
 use crate::ws::encode::text_frame;
 
@@ -180,15 +180,7 @@ impl<B: Streams + Directory> Engine<B> {
                 state.answer(waiter, Answer::Failed(Failure::Unknown));
                 continue;
             };
-            let hold = |of_shard: &mut ShardState| of_shard.confirmations.hold(entry.seq, waiter, first);
-            if let Some(waiter) = state.shard(read.shard).and_then(hold) {
-                state.answer(waiter, Answer::Stored(first));
-            }
-        }
-        if entry.origin == self.origin
-            && let Some(of_shard) = state.shard(read.shard)
-        {
-            of_shard.confirmations.came_back(entry.seq);
+            state.answer(waiter, Answer::Stored(first));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use hubbub_common::config::RedisSettings;
+use hubbub_common::config::{Ack, RedisSettings};
 use hubbub_common::settings::SettingError;
 use hubbub_common::shard::Shards;
 use tokio::task::LocalSet;
@@ -22,6 +22,9 @@ use crate::status::{EndsProcess, Status};
 const ASKS_PER_TURN: usize = 1_024;
 /// How often the backend is asked whether it answers.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Redis is silent, or this gateway far behind, when it takes longer.
+const COMES_BACK_MAX: Duration = Duration::from_secs(30);
 
 /// What the bus needs to know.
 #[derive(Debug, Clone)]
@@ -44,6 +47,8 @@ pub struct BusConfig {
     pub server_id: String,
     /// Silence after which a gateway counts as dead.
     pub gateway_timeout: Duration,
+    /// How long what was appended may take to come back from its stream, before its sender hears that nobody knows.
+    pub comes_back_max: Duration,
     /// How long to wait for Redis at start.
     pub wait: Duration,
 }
@@ -62,6 +67,10 @@ impl BusConfig {
             sends_per_second: config.sends_per_second,
             server_id: shared.server_id.clone(),
             gateway_timeout: config.gateway_timeout,
+            comes_back_max: match shared.redis.ack {
+                Ack::Stored => COMES_BACK_MAX,
+                Ack::Replicated { wait, .. } => wait,
+            },
             wait: shared.wait,
         }
     }
@@ -160,10 +169,8 @@ async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
     loop {
         every.tick().await;
         match engine.backend.heartbeat().await {
-            Ok(epoch) => {
-                engine.set_up(Ok(()));
-                engine.heard_epoch(epoch).await;
-            }
+            // That Redis answers does not mean that messages come through: that is the reader's to say.
+            Ok(epoch) => engine.heard_epoch(epoch).await,
             Err(error) => engine.set_up(Err(&error)),
         }
         engine.report().await;

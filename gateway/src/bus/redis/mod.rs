@@ -5,13 +5,10 @@
 //! it broke, to whoever is the primary then. Whether an append happened is certain only while its connection
 //! lives: an error of the server means no, a broken connection means perhaps
 //! ([`AppendError`](super::backend::AppendError)).
-//!
-//! Where acknowledgements wait for replicas, appends have a connection of their own as well ([`replicas`]).
 
 mod author;
 mod directory;
 mod presence;
-mod replicas;
 mod roll;
 mod start;
 mod streams;
@@ -20,14 +17,13 @@ use std::cell::{Cell, RefCell};
 
 use hubbub_common::config::Ack;
 use hubbub_common::entry::new_origin;
-use hubbub_common::redis::{Commands, Freshness, Interrupter, ShardReaders};
+use hubbub_common::redis::{Commands, Freshness, Interrupter, Replication, ShardReaders};
 use hubbub_common::shard::Shards;
 use redis::RedisError;
 use redis::aio::{MultiplexedConnection, PubSubStream};
 
 use super::backend::{BusError, READ_WAIT};
 use author::Asked;
-use replicas::Replicas;
 use roll::Known;
 use streams::READ_ENTRIES_MAX;
 
@@ -43,9 +39,8 @@ pub struct RedisBackend {
     heartbeat_ms: Cell<u64>,
     shards: Shards,
     commands: Commands,
-    appends: Commands,
-    /// Where acknowledgements wait for replicas.
-    replicas: Option<Replicas>,
+    /// Where only what replicas have is read.
+    replication: Option<Replication>,
     reader: RefCell<Option<MultiplexedConnection>>,
     /// `CLIENT ID` of the reader, to unblock it.
     reader_id: Cell<Option<i64>>,
@@ -61,11 +56,9 @@ pub struct RedisBackend {
 
 impl RedisBackend {
     fn new(commands: Commands, shards: Shards, ack: Ack, server_id: &str) -> Self {
-        let replicas = Replicas::new(ack);
-        // `WAIT` holds up what is behind it.
-        let appends = if replicas.is_some() { commands.apart() } else { commands.clone() };
+        let replication = Replication::of(ack);
         let cluster = commands.servers().url().is_cluster();
-        let readers = cluster.then(|| ShardReaders::new(&commands, READ_ENTRIES_MAX, READ_WAIT));
+        let readers = cluster.then(|| ShardReaders::new(&commands, READ_ENTRIES_MAX, READ_WAIT, replication));
         Self {
             server_id: server_id.to_owned(),
             run: RefCell::default(),
@@ -74,8 +67,7 @@ impl RedisBackend {
             run_id: format!("{server_id}#{:08x}", new_origin() >> 32),
             shards,
             commands,
-            appends,
-            replicas,
+            replication,
             reader: RefCell::new(None),
             reader_id: Cell::new(None),
             surveyed: Cell::new(false),

@@ -1,6 +1,5 @@
 //! Streams: `XADD`, `XREAD` and what surrounds them, and a pub/sub channel beside each for what is not stored.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +9,8 @@ use hubbub_common::gateways::GatewayReport;
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::keys;
 use hubbub_common::redis::{
-    CONNECT_MAX, Epoch, Extent, Fault, RESPONSE_MAX, agree, entries, entry_id, is_broken, range, xread,
+    CONNECT_MAX, Epoch, Extent, Fault, RESPONSE_MAX, agree, entries, entry_id, is_broken, not_replicated,
+    range, xread,
 };
 use hubbub_common::shard::Shard;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
@@ -31,7 +31,7 @@ impl Streams for RedisBackend {
     async fn append(&self, shard: Shard, entry: Bytes) -> Result<EntryId, AppendError> {
         let mut command = cmd("XADD");
         command.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(&*entry);
-        let reply = match self.appends.send(&command).await {
+        let reply = match self.commands.send(&command).await {
             Ok(reply) => reply,
             Err(Fault::Refused(error)) => return Err(AppendError::Refused(error.to_string())),
             Err(Fault::Unknown(error)) => {
@@ -40,9 +40,6 @@ impl Streams for RedisBackend {
                 return Err(AppendError::Unknown(error.to_string()));
             }
         };
-        if let Some(replicas) = &self.replicas {
-            replicas.appended(shard, &reply);
-        }
         let Value::BulkString(id) = reply.value else {
             return Err(AppendError::Unknown("XADD answered no entry id".to_owned()));
         };
@@ -51,20 +48,6 @@ impl Streams for RedisBackend {
 
     fn shards_fail_apart(&self) -> bool {
         self.commands.servers().url().is_cluster()
-    }
-
-    fn awaits_replicas(&self) -> bool {
-        self.replicas.is_some()
-    }
-
-    fn replicated(&self, shard: Shard) -> impl Future<Output = bool> + 'static {
-        let confirmation = self.replicas.as_ref().map(|replicas| replicas.confirm(shard));
-        async move {
-            match confirmation {
-                Some(confirmation) => confirmation.await,
-                None => true,
-            }
-        }
     }
 
     async fn read(&self, cursors: &[(Shard, EntryId)]) -> Result<Vec<ReadEntry>, BusError> {
@@ -90,7 +73,16 @@ impl Streams for RedisBackend {
                     return Err(BusError("Redis does not answer a blocking read".to_owned()));
                 }
             };
-        entries(reply).ok_or_else(|| BusError("XREAD answered something else than streams".to_owned()))
+        let read = entries(reply);
+        let read = read.ok_or_else(|| BusError("XREAD answered something else than streams".to_owned()))?;
+        if let (Some(replication), Some(entry)) = (self.replication, read.first()) {
+            let is_done = replication.is_done(entry.shard, &mut connection).await;
+            let is_done = is_done.inspect_err(|_| self.forget_reader()).map_err(bus_error)?;
+            if !is_done {
+                return Err(bus_error(not_replicated()));
+            }
+        }
+        Ok(read)
     }
 
     async fn interrupt_read(&self) {

@@ -1,5 +1,6 @@
-//! A primary of Redis is killed under load, and a replica takes its place: nothing that was acknowledged with
-//! `HUBBUB_ACK=replicated` is lost, everything goes on by itself, and each room keeps its order.
+//! A primary of Redis is killed under load, and a replica takes its place; or slots of a Cluster move to another server:
+//! with `HUBBUB_ACK=replicated` nothing that was acknowledged is lost, nothing that was delivered is taken back,
+//! everything goes on by itself, and each room keeps its order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::process::Command;
@@ -32,10 +33,14 @@ fn builder(shape: RedisShape) -> Builder {
         .env("HUBBUB_ACK_WAIT_MS", "300")
 }
 
+fn port(server: &Part) -> &str {
+    server.url().rsplit(':').next().unwrap()
+}
+
 /// Asks a server of the stack.
 fn ask(server: &Part, command: &[&str]) -> String {
-    let port = server.url().rsplit(':').next().unwrap();
-    let output = Command::new(find("redis-cli").unwrap()).args(["-p", port]).args(command).output().unwrap();
+    let output =
+        Command::new(find("redis-cli").unwrap()).args(["-p", port(server)]).args(command).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -87,8 +92,17 @@ fn bus_answers(gateway: &Part) -> Option<()> {
     (health["services"]["redis"] == true).then_some(())
 }
 
-/// The first primary is killed, and comes back once `has_successor` says so.
-async fn fails_over(builder: Builder, has_successor: fn(&Stack) -> bool) {
+/// Kills the first primary, which comes back once `has_successor` says so.
+fn fail_over(stack: &Stack, has_successor: fn(&Stack) -> bool) {
+    let victim = stack.redis().unwrap();
+    victim.kill().unwrap();
+    let replaced = wait::until(TAKES_OVER_MAX, || has_successor(stack).then_some(()));
+    assert!(replaced.is_some(), "a replica takes over");
+    victim.start().unwrap();
+}
+
+/// Messages flow while this happens, before and after.
+async fn goes_on(builder: Builder, disturb: impl FnOnce(&Stack) + Send + 'static) {
     let stack = Arc::new(block_in_place(|| builder.start().unwrap()));
     let token = mint(&stack, 1, &json!("*"));
     let rooms: Vec<String> = (1..=ROOMS).map(|room| room.to_string()).collect();
@@ -103,21 +117,15 @@ async fn fails_over(builder: Builder, has_successor: fn(&Stack) -> bool) {
     let (mut sender, mut receiver) = (connect(0).await, connect(1).await);
     let (mut writer, gateway) = (Writer::default(), stack.gateway(0));
     writer.until_acked(&mut sender, gateway, MESSAGES).await;
-    let killed = tokio::task::spawn_blocking({
+    let disturbed = tokio::task::spawn_blocking({
         let stack = Arc::clone(&stack);
-        move || {
-            let victim = stack.redis().unwrap();
-            victim.kill().unwrap();
-            let replaced = wait::until(TAKES_OVER_MAX, || has_successor(&stack).then_some(()));
-            assert!(replaced.is_some(), "a replica takes over");
-            victim.start().unwrap();
-        }
+        move || disturb(&stack)
     });
-    while !killed.is_finished() {
+    while !disturbed.is_finished() {
         let count = writer.acked.len() + WINDOW;
         writer.until_acked(&mut sender, gateway, count).await;
     }
-    killed.await.unwrap();
+    disturbed.await.unwrap();
     let count = writer.acked.len() + MESSAGES;
     writer.until_acked(&mut sender, gateway, count).await;
 
@@ -175,7 +183,7 @@ async fn with_sentinels() {
     let has_successor = |stack: &Stack| {
         let servers = stack.redis_servers();
         let sentinels = servers.iter().filter(|part| part.name().starts_with("sentinel"));
-        let victim = servers[0].url().rsplit(':').next().unwrap();
+        let victim = port(&servers[0]);
         // All of them, so that none makes the old primary the primary again when it comes back.
         sentinels.map(|sentinel| ask(sentinel, &["sentinel", "get-master-addr-by-name", "hubbub"])).all(
             |master| {
@@ -184,7 +192,7 @@ async fn with_sentinels() {
             },
         )
     };
-    fails_over(builder, has_successor).await;
+    goes_on(builder, move |stack| fail_over(stack, has_successor)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,5 +201,33 @@ async fn in_a_cluster() {
         let replica = &stack.redis_servers()[3];
         ask(replica, &["role"]).starts_with("master")
     };
-    fails_over(builder(RedisShape::Cluster), has_successor).await;
+    goes_on(builder(RedisShape::Cluster), move |stack| fail_over(stack, has_successor)).await;
+}
+
+/// Half of the first primary's slots go to the second one: `MOVED` and `ASK`, streams carried over entry by entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_slots_move() {
+    let reshard = |stack: &Stack| {
+        let servers = stack.redis_servers();
+        let [from, to] = [0, 1].map(|place| ask(&servers[place], &["cluster", "myid"]));
+        let at = format!("127.0.0.1:{}", port(&servers[0]));
+        let told = ask(
+            &servers[0],
+            &[
+                "--cluster",
+                "reshard",
+                &at,
+                "--cluster-from",
+                from.trim(),
+                "--cluster-to",
+                to.trim(),
+                "--cluster-slots",
+                "2731",
+                "--cluster-yes",
+            ],
+        );
+        let nodes = ask(&servers[0], &["cluster", "nodes"]);
+        assert!(nodes.contains(" 2731-5460"), "{told}\n{nodes}");
+    };
+    goes_on(builder(RedisShape::Cluster), reshard).await;
 }

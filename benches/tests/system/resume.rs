@@ -386,3 +386,18 @@ async fn a_storm_of_clients_costs_redis_by_shards_not_by_clients() {
     let without_window = storm(&stack, stack.gateway(1), CLIENTS, &since).await;
     assert!(without_window <= CLIENTS / 2, "{without_window}");
 }
+
+/// The second gateway takes nothing that replicas lack, and there are none: it stays behind the first one.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_seen_more_than_a_gateway_has_read_is_not_let_in() {
+    let builder = builder().gateways(2).env_of_part("gateway-2", "HUBBUB_ACK", "replicated");
+    let stack = start(builder.env_of_part("gateway-2", "HUBBUB_ACK_WAIT_MS", "50"));
+    let mut behind = connect(&stack, stack.gateway(1), 1).await;
+    behind.join("1", None).await;
+    let mut ahead = connect(&stack, stack.gateway(0), 1).await;
+    ahead.join("1", None).await;
+    let seen = send(&mut ahead, "1", ["one".to_owned()]).await;
+    let mut returned = connect(&stack, stack.gateway(1), 1).await;
+    let joined = returned.join("1", Some(&seen[0])).await;
+    assert_eq!(joined["error"], "unavailable", "it would come again: {joined}");
+}

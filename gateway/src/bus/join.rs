@@ -4,14 +4,14 @@
 //! one step without an await and queued behind all events up to `last` and before all later ones: the inbox
 //! is the cut, and nothing is missed or doubled at it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use hubbub_common::clock::Monotonic;
-use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
 use tokio::time::timeout;
@@ -31,6 +31,16 @@ const SCANNED_MAX: Duration = Duration::from_secs(3);
 /// By shard, what was found in its stream.
 type Scans = HashMap<Shard, Rc<Scanned>>;
 
+/// What a join needs to be answered at once.
+struct Prepared {
+    /// All `Member` where a token vouches.
+    roles: Vec<Option<Role>>,
+    /// What the streams hold for rooms that the window does not reach.
+    scans: Scans,
+    /// The newest entries of streams that are read too late for what a client has seen elsewhere.
+    late: HashMap<Shard, EntryId>,
+}
+
 /// What a join has to wait for.
 enum Wait {
     Shards(Vec<Shard>),
@@ -44,14 +54,14 @@ impl<B: Streams + Directory> Engine<B> {
             let began = engine.clock.elapsed();
             let prepared = timeout(ANSWER_MAX, engine.prepare(&rooms, member)).await;
             let answers = match prepared {
-                Ok(Ok((mut roles, scans))) => {
+                Ok(Ok(mut prepared)) => {
                     if let Some(user) = member {
                         let recent = &engine.state.borrow().roles;
-                        for (ask, role) in rooms.iter().zip(&mut roles) {
+                        for (ask, role) in rooms.iter().zip(&mut prepared.roles) {
                             *role = recent.settle(user, ask.room, *role, began);
                         }
                     }
-                    engine.subscribe(&rooms, &roles, &scans, waiter.core)
+                    engine.subscribe(&rooms, &prepared, waiter.core)
                 }
                 Ok(Err(error)) => {
                     tracing::debug!(%error, "a join failed");
@@ -64,13 +74,12 @@ impl<B: Streams + Directory> Engine<B> {
         });
     }
 
-    /// Roles (all `Member` where a token vouches), and what the streams hold for rooms that the window does
-    /// not reach. When it returns, everything is there to answer at once.
+    /// When it returns, everything is there to answer at once.
     async fn prepare(
         self: &Rc<Self>,
         rooms: &[JoinAsk],
         member: Option<UserId>,
-    ) -> Result<(Vec<Option<Role>>, Scans), BusError> {
+    ) -> Result<Prepared, BusError> {
         let began = Monotonic::start();
         let roles = match member {
             Some(user) => {
@@ -86,21 +95,25 @@ impl<B: Streams + Directory> Engine<B> {
             .map(|(ask, _)| *ask)
             .collect();
         self.make_ready(&allowed).await?;
-        // One that does not come is not of this stream.
-        let _ = timeout(LAG_MAX, self.read_up_to(&allowed)).await;
+        let mut late = HashMap::new();
+        if timeout(LAG_MAX, self.read_up_to(&allowed)).await.is_err() {
+            for shard in self.unread(&allowed) {
+                late.insert(shard, self.backend.extent(shard).await?.last);
+            }
+        }
         let mut scans = Scans::new();
         for _ in 0..ROUNDS_MAX {
             self.make_ready(&allowed).await?;
             let behind = self.behind(&allowed, &scans);
             if behind.is_empty() {
-                return Ok((roles, scans));
+                return Ok(Prepared { roles, scans, late });
             }
             let time = SCANNED_MAX.saturating_sub(began.elapsed());
             let scan = |(shard, asks)| async move { (shard, self.scan(shard, asks, time).await) };
             scans.extend(join_all(behind.into_iter().map(scan)).await);
         }
         self.make_ready(&allowed).await?;
-        Ok((roles, scans))
+        Ok(Prepared { roles, scans, late })
     }
 
     /// Waits until every room's shard is read and its newest event known.
@@ -153,6 +166,16 @@ impl<B: Streams + Directory> Engine<B> {
         }
     }
 
+    /// Shards that are not read up to what a client has seen elsewhere.
+    fn unread(&self, rooms: &[JoinAsk]) -> BTreeSet<Shard> {
+        let state = self.state.borrow();
+        let of_room = |ask: &JoinAsk| {
+            let shard = self.shards.of(ask.room);
+            ask.since.filter(|since| !is_read(&state, shard, *since)).map(|_| shard)
+        };
+        rooms.iter().filter_map(of_room).collect()
+    }
+
     /// Of each shard that has to be scanned, the rooms whose replay the window does not hold.
     fn behind(&self, rooms: &[JoinAsk], scans: &Scans) -> BTreeMap<Shard, Vec<JoinAsk>> {
         let state = self.state.borrow();
@@ -185,13 +208,8 @@ impl<B: Streams + Directory> Engine<B> {
             && of_shard.is_some_and(|of_shard| of_shard.scans.may_reach(since))
     }
 
-    fn subscribe(
-        &self,
-        rooms: &[JoinAsk],
-        roles: &[Option<Role>],
-        scans: &Scans,
-        core: u16,
-    ) -> Vec<JoinAnswer> {
+    fn subscribe(&self, rooms: &[JoinAsk], prepared: &Prepared, core: u16) -> Vec<JoinAnswer> {
+        let Prepared { roles, scans, late } = prepared;
         let mut state = self.state.borrow_mut();
         let mut budget_bytes = self.resume_scan_bytes_max;
         let mut subscribe = |ask: &JoinAsk, role: Option<Role>| {
@@ -208,8 +226,14 @@ impl<B: Streams + Directory> Engine<B> {
             // A scan may have met what nobody had told of.
             let met = scans.get(&shard).map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
             let last = state.window.last(ask.room).max(met);
+            // What the client has seen elsewhere would come again. One that is later than all that the stream holds is
+            // not of this stream, and nothing to wait for.
+            let is_to_come = |since: &MessageId| {
+                let newest = late.get(&shard).copied().unwrap_or(EntryId::ZERO);
+                since.entry() <= newest && !is_read(&state, shard, *since)
+            };
             // What is older than `last` would still come live.
-            if !is_read(&state, shard, last) {
+            if ask.since.as_ref().is_some_and(is_to_come) || !is_read(&state, shard, last) {
                 return Err(ErrorCode::Unavailable);
             }
             Ok(Subscribed { last, replay, muted: !role.may_send() })

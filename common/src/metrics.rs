@@ -84,6 +84,7 @@ names! {
     BUS_READ_ENTRIES: Counter "hubbub_bus_read_entries_total", "Entries read from streams.";
     BUS_READ_RECORDS: Counter "hubbub_bus_read_records_total", "Records read from streams, by verdict: new, repeat, unknown.";
     BUS_GAPS: Counter "hubbub_bus_gaps_total", "Times that a shard's sessions were told to read history, by reason: trimmed (before it was read), rewritten (the stream is another one).";
+    BUS_RIGHTS_RECHECKED: Counter "hubbub_bus_rights_rechecked_total", "Users whose rights were looked up anew behind a gap.";
     BUS_RESUMES: Counter "hubbub_bus_resumes_total", "Rooms joined with since, by what the replay came from: window, stream, nothing (the client reads history).";
     BUS_SCANS: Counter "hubbub_bus_scans_total", "Scans of streams for clients that resume behind the window.";
     BUS_SCANNED_ENTRIES: Counter "hubbub_bus_scanned_entries_total", "Entries read by scans.";

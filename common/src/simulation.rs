@@ -17,6 +17,8 @@ pub trait World {
     fn unix_ms(&self) -> UnixMs;
     /// A random number.
     fn random(&self) -> u64;
+    /// The program ends itself, with this code.
+    fn exit(&self, code: i32);
 }
 
 thread_local! {
@@ -36,6 +38,11 @@ impl Drop for Entered {
     fn drop(&mut self) {
         WORLD.set(self.0.take());
     }
+}
+
+/// Ends the program of this thread's world with this code; whether it is in one.
+pub fn exit(code: i32) -> bool {
+    ask(|world| world.exit(code)).is_some()
 }
 
 /// Asks the world of this thread, if it is in one.

@@ -105,7 +105,7 @@ pub struct LoginSession {
 }
 
 /// The id of a login session in four bytes: enough to tell the few sessions of one user apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LoginMark(NonZeroU32);
 
 impl LoginMark {

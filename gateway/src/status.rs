@@ -125,6 +125,10 @@ impl Drop for EndsProcess {
     fn drop(&mut self) {
         if std::thread::panicking() {
             tracing::error!("{} died: the process ends", self.0);
+            #[cfg(test)]
+            if hubbub_common::simulation::exit(EXIT_BUG) {
+                return;
+            }
             std::process::exit(EXIT_BUG);
         }
     }

@@ -12,7 +12,7 @@ use hubbub_common::gateways::GatewayReport;
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
 use hubbub_common::shard::Shard;
-use hubbub_common::token::LoginSession;
+use hubbub_common::token::{LoginMark, LoginSession};
 
 pub use hubbub_common::redis::ReadEntry;
 use hubbub_common::redis::{Epoch, Extent};
@@ -222,6 +222,12 @@ pub trait Presence: 'static {
 pub trait Directory: Presence {
     /// The login session of the token with this hash.
     fn login_session(&self, hash: &str) -> impl Future<Output = Result<Option<LoginSession>, BusError>>;
+
+    /// Those of a user's login sessions that have not ended.
+    fn logins(&self, user: UserId) -> impl Future<Output = Result<Vec<LoginMark>, BusError>>;
+
+    /// Whether [`Directory::roles`] knows all there are: not for a while after the data was lost.
+    fn knows_members(&self) -> impl Future<Output = Result<bool, BusError>>;
 
     /// The user's role in each of the rooms.
     fn roles(

@@ -14,8 +14,10 @@ use hubbub_common::redis::Extent;
 use hubbub_common::shard::Shard;
 use tokio::time::{sleep, timeout};
 
+use super::Tell;
 use super::backend::{BusError, Directory, Streams};
 use super::engine::{Engine, Reading, State};
+use super::task::spawn;
 
 /// How long a shard may take to catch up before it is looked whether there is anything left to read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -51,7 +53,10 @@ impl<B: Streams + Directory> Engine<B> {
                     of_shard.reading = Reading::Starting;
                     // In a task of its own: whoever asked first may give up meanwhile.
                     let engine = Rc::clone(self);
-                    tokio::task::spawn_local(async move { engine.start_reading(shard).await });
+                    spawn(async move {
+                        // Whoever waits sees that it failed.
+                        let _ = engine.start_reading(shard).await;
+                    });
                 }
             }
             changed.await;
@@ -113,7 +118,7 @@ impl<B: Streams + Directory> Engine<B> {
         of_shard.start.settled = false;
         of_shard.start.attempt += 1;
         let attempt = of_shard.start.attempt;
-        tokio::task::spawn_local(Rc::clone(self).settle_start(shard, start, attempt));
+        spawn(Rc::clone(self).settle_start(shard, start, attempt));
     }
 
     async fn settle_start(self: Rc<Self>, shard: Shard, start: EntryId, attempt: u64) {
@@ -165,6 +170,8 @@ impl<B: Streams + Directory> Engine<B> {
         if trimmed_to > of_shard.read_from {
             of_shard.read_from = trimmed_to;
             state.window.raise(trimmed_to, |room| self.shards.of(room) == shard);
+            // Sessions that were there before, where the stream is another one than they were told of.
+            state.tell_interested(shard, || Tell::Gap([(shard, trimmed_to)].into()));
         }
         true
     }

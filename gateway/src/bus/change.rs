@@ -11,13 +11,14 @@ use serde::Deserialize;
 
 use super::backend::{BusError, Directory, Streams};
 use super::engine::{ANSWER_MAX, Engine};
+use super::task::spawn;
 use super::{Answer, Change, Failure, Right, Waiter};
 use crate::ws::encode::payload;
 
 impl<B: Streams + Directory> Engine<B> {
     pub(super) fn change(self: &Rc<Self>, change: Change, waiter: Waiter) {
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let outcome = match tokio::time::timeout(ANSWER_MAX, engine.check(&change)).await {
                 Ok(Ok(outcome)) => outcome,
                 Ok(Err(error)) => {

@@ -23,9 +23,11 @@ use super::gap::Watch;
 use super::look_up::LookUps;
 use super::packer::Packer;
 use super::presence::{PresenceQueue, PresenceTasks};
+use super::recheck::Rechecks;
 use super::roles::RecentRoles;
 use super::scan::{SCANS_MAX, ScanQueue};
 use super::send_rates::SendRates;
+use super::task::spawn;
 use super::window::Window;
 use super::{Answer, Ask, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
@@ -107,6 +109,7 @@ pub(super) struct State {
     pub(super) window: Window,
     pub(super) presence: PresenceQueue,
     pub(super) roles: RecentRoles,
+    pub(super) rechecks: Rechecks,
     /// Of the control stream.
     control: ShardState,
     /// Who waits to hear who is online, by room.
@@ -181,6 +184,7 @@ pub(super) struct BusMetrics {
     pub(super) records_unknown: Counter,
     pub(super) gaps_trimmed: Counter,
     pub(super) gaps_rewritten: Counter,
+    pub(super) rights_rechecked: Counter,
     pub(super) scans: Counter,
     pub(super) scanned_entries: Counter,
     pub(super) resumed_from_window: Counter,
@@ -215,6 +219,7 @@ impl BusMetrics {
             records_unknown: records("unknown"),
             gaps_trimmed: gaps("trimmed"),
             gaps_rewritten: gaps("rewritten"),
+            rights_rechecked: counter!(names::BUS_RIGHTS_RECHECKED.name),
             scans: counter!(names::BUS_SCANS.name),
             scanned_entries: counter!(names::BUS_SCANNED_ENTRIES.name),
             resumed_from_window: resumes("window"),
@@ -294,6 +299,7 @@ impl<B: Streams + Directory> Engine<B> {
                 asked_present: HashMap::new(),
                 send_rates: SendRates::new(config.sends_per_second),
                 roles: RecentRoles::default(),
+                rechecks: Rechecks::default(),
                 control: shard_state(),
                 out: cores.iter().map(|_| Vec::new()).collect(),
             }),
@@ -335,10 +341,11 @@ impl<B: Streams + Directory> Engine<B> {
             Ask::PresenceAll { generation, core, present } => {
                 self.state.borrow_mut().presence.take_all(generation, core, present);
             }
+            Ask::Recheck(claims) => self.recheck(claims),
             Ask::PresenceUnsure => self.presence_tasks.is_unsure(),
             Ask::Leave(done) => {
                 let engine = Rc::clone(self);
-                tokio::task::spawn_local(async move {
+                spawn(async move {
                     engine.leave().await;
                     // Nobody waits any more where it took too long.
                     let _ = done.send(());
@@ -352,7 +359,7 @@ impl<B: Streams + Directory> Engine<B> {
         self.said_seq.set(self.said_seq.get() + 1);
         let entry = encode(self.origin, self.said_seq.get(), records).into();
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             if let Err(error) = engine.backend.say(shard, entry).await {
                 tracing::debug!(%error, "an ephemeral event was lost");
             }
@@ -367,7 +374,7 @@ impl<B: Streams + Directory> Engine<B> {
     {
         let engine = Rc::clone(self);
         let answer = look_up(Rc::clone(self));
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let answer = match tokio::time::timeout(ANSWER_MAX, answer).await {
                 Ok(Ok(answer)) => answer,
                 Ok(Err(error)) => {
@@ -458,7 +465,7 @@ impl<B: Streams + Directory> Engine<B> {
         // A gateway that starts needs the window before the window too, to know what is a repeat.
         let before = EntryId { ms: now_ms.saturating_sub(2 * self.resume_window_ms), seq: 0 };
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             if let Err(error) = engine.backend.trim(&shards, before).await {
                 tracing::debug!(%error, "the streams were not trimmed");
             }

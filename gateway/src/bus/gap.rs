@@ -32,15 +32,27 @@ pub(super) struct Watch {
     heard: Cell<Option<Epoch>>,
     /// When the last successful read was asked for: Unix milliseconds, and milliseconds of uptime.
     asked_ms: Cell<(u64, u64)>,
+    /// Gaps so far.
+    gaps: Cell<u64>,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
-        Self { epoch: Cell::new(None), heard: Cell::new(None), asked_ms: Cell::new((0, 0)) }
+        Self {
+            epoch: Cell::new(None),
+            heard: Cell::new(None),
+            asked_ms: Cell::new((0, 0)),
+            gaps: Cell::new(0),
+        }
     }
 
     pub(super) fn epoch(&self) -> Option<Epoch> {
         self.epoch.get()
+    }
+
+    /// Rises with each gap: what was looked up before it may have been changed within it.
+    pub(super) fn gaps(&self) -> u64 {
+        self.gaps.get()
     }
 }
 
@@ -63,7 +75,9 @@ fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId]) -> V
         None => cursor <= extent.last,
     };
     let has_vanished = cursor > EntryId::ZERO && !footing.has_cursor && !is_cursor_trimmed;
-    if has_vanished || extent.added < passed {
+    // With the cursor's entry, all that were passed would have been trimmed.
+    let begins_too_late = is_cursor_trimmed && extent.trimmed() < passed;
+    if has_vanished || begins_too_late || extent.added < passed {
         Verdict::Rewritten
     } else if trimmed_unread(extent, read) > passed {
         Verdict::Trimmed
@@ -169,10 +183,14 @@ impl<B: Streams + Directory> Engine<B> {
         survey: &Survey,
         entries: &mut Vec<ReadEntry>,
     ) -> bool {
-        let other_data =
-            self.watch.epoch.replace(Some(survey.epoch)).is_some_and(|known| known != survey.epoch);
+        let known = self.watch.epoch.replace(Some(survey.epoch));
+        let other_data = known.is_some_and(|known| known != survey.epoch);
         let (mut gaps, mut restarted) = (Vec::new(), false);
         let mut state = self.state.borrow_mut();
+        if known.is_none() {
+            // Clients may have come before; the data that they came by may have been other data.
+            state.tell_all(|| Tell::CheckLogins);
+        }
         for ((shard, cursor), footing) in cursors.iter().zip(&survey.footings) {
             let of_shard = |entry: &&ReadEntry| entry.shard == *shard;
             let read: Vec<EntryId> = entries.iter().filter(of_shard).map(|entry| entry.id).collect();
@@ -199,7 +217,12 @@ impl<B: Streams + Directory> Engine<B> {
                     entries.retain(|entry| entry.shard != *shard);
                     self.read_anew(&mut state, *shard, *cursor, &footing.extent);
                     self.metrics.gaps_rewritten.increment(1);
-                    gaps.push((*shard, MessageId::through(*cursor)));
+                    let untold_to = state.shard(*shard).map_or(MessageId::ZERO, |of_shard| {
+                        // What is older than the window is not told, also where it is newer than the cursor. Of an
+                        // empty stream everything is.
+                        of_shard.read_from.min(MessageId::through(footing.extent.last))
+                    });
+                    gaps.push((*shard, untold_to.max(MessageId::through(*cursor))));
                     restarted = true;
                 }
             }
@@ -210,6 +233,7 @@ impl<B: Streams + Directory> Engine<B> {
                 other_data,
                 "events were missed: clients are told to read history"
             );
+            self.watch.gaps.set(self.watch.gaps.get() + 1);
             let gaps: Rc<[_]> = gaps.into();
             state.tell_all(|| Tell::Gap(gaps.iter().copied().collect()));
         }
@@ -294,6 +318,9 @@ mod tests {
         check(9, 9, extent(5, 0), false, Verdict::Rewritten);
         let rewritten = Extent { ends: Some((id(1), id(30))), last: id(30), added: 20, length: 20 };
         check(9, 9, rewritten, false, Verdict::Rewritten);
+        // All lost in a fail-over, and as many new entries since then.
+        let as_many = Extent { ends: Some((id(20), id(28))), last: id(28), added: 9, length: 9 };
+        check(9, 9, as_many, false, Verdict::Rewritten);
         // Removed by hand, and new entries since then.
         let anew = Extent { ends: Some((id(20), id(21))), last: id(21), added: 2, length: 2 };
         check(9, 9, anew, false, Verdict::Rewritten);

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use super::backend::{BusError, Directory, Streams};
 use super::engine::{ANSWER_MAX, Engine, Reading, ShardState, State};
 use super::scan::Scanned;
+use super::task::spawn;
 use super::{Answer, JoinAnswer, JoinAsk, Subscribed, Waiter};
 
 /// How long the reader may take to get to what a client has seen elsewhere.
@@ -50,9 +51,9 @@ enum Wait {
 impl<B: Streams + Directory> Engine<B> {
     pub(super) fn join(self: &Rc<Self>, rooms: Vec<JoinAsk>, member: Option<UserId>, waiter: Waiter) {
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             let began = engine.clock.elapsed();
-            let prepared = timeout(ANSWER_MAX, engine.prepare(&rooms, member)).await;
+            let prepared = timeout(ANSWER_MAX, engine.prepare_between_gaps(&rooms, member)).await;
             let answers = match prepared {
                 Ok(Ok(mut prepared)) => {
                     if let Some(user) = member {
@@ -72,6 +73,21 @@ impl<B: Streams + Directory> Engine<B> {
             engine.state.borrow_mut().answer(waiter, Answer::Joined(answers));
             engine.flush();
         });
+    }
+
+    /// Prepares until no gap came in between, which might have held a change of role.
+    async fn prepare_between_gaps(
+        self: &Rc<Self>,
+        rooms: &[JoinAsk],
+        member: Option<UserId>,
+    ) -> Result<Prepared, BusError> {
+        loop {
+            let gaps = self.watch.gaps();
+            let prepared = self.prepare(rooms, member).await?;
+            if self.watch.gaps() == gaps {
+                return Ok(prepared);
+            }
+        }
     }
 
     /// When it returns, everything is there to answer at once.

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::backend::{BusError, Directory, Streams};
 use super::engine::Engine;
+use super::task::spawn;
 
 /// Rooms in one command.
 const ROOMS_MAX: usize = 1_024;
@@ -39,7 +40,7 @@ impl<B: Streams + Directory> Engine<B> {
             of_shard.look_ups.rooms.extend(rooms);
             of_shard.look_ups.waiting.push(learnt);
             if !mem::replace(&mut of_shard.look_ups.under_way, true) {
-                tokio::task::spawn_local(Rc::clone(self).look_rooms_up(shard));
+                spawn(Rc::clone(self).look_rooms_up(shard));
             }
         }
         wait.await.unwrap_or_else(|_| Err(BusError("a look-up was given up".to_owned())))

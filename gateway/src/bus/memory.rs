@@ -16,7 +16,7 @@ use hubbub_common::limits::PRESENCE_USERS_MAX;
 use hubbub_common::protocol::Role;
 use hubbub_common::redis::{Epoch, Extent};
 use hubbub_common::shard::Shard;
-use hubbub_common::token::LoginSession;
+use hubbub_common::token::{LoginMark, LoginSession};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -136,6 +136,14 @@ impl Streams for MemoryBackend {
 impl Directory for MemoryBackend {
     async fn login_session(&self, _: &str) -> Result<Option<LoginSession>, BusError> {
         Ok(None)
+    }
+
+    async fn logins(&self, _: UserId) -> Result<Vec<LoginMark>, BusError> {
+        Ok(Vec::new())
+    }
+
+    async fn knows_members(&self) -> Result<bool, BusError> {
+        Ok(true)
     }
 
     async fn roles(&self, _: UserId, rooms: &[RoomId]) -> Result<Vec<Option<Role>>, BusError> {

@@ -27,10 +27,12 @@ pub mod packer;
 mod presence;
 mod publish;
 mod reader;
+mod recheck;
 pub mod redis;
 mod roles;
 mod scan;
 mod send_rates;
+mod task;
 mod thread;
 pub mod window;
 
@@ -47,6 +49,8 @@ use hubbub_common::token::{LoginMark, LoginSession};
 use tokio::sync::oneshot;
 
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
+#[cfg(test)]
+pub(crate) use task::spawn;
 #[cfg(test)]
 pub(crate) use thread::serve;
 pub use thread::{BusConfig, StartError, start};
@@ -93,6 +97,15 @@ pub enum Right {
     Author,
     /// Who wrote it, or who has the role of an admin or owner.
     AuthorOrAdmin,
+}
+
+/// What a session goes by for as long as the control plane does not say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// Membership of a room.
+    Room(RoomId),
+    /// A login session.
+    Login(LoginMark),
 }
 
 /// What a core asks of the bus.
@@ -168,6 +181,9 @@ pub enum Ask {
         /// Who is in which room.
         present: Vec<(RoomId, UserId)>,
     },
+    /// What sessions of a core go by, and may have lost in a gap: looked up anew. [`Tell::RoleFound`] and
+    /// [`Tell::SessionsEnded`] say what became of it.
+    Recheck(Vec<(UserId, Claim)>),
     /// A change of presence was lost because this queue was full.
     PresenceUnsure,
     /// This gateway leaves: its presence ends. Answered when the other gateways know.
@@ -270,8 +286,19 @@ pub enum Tell {
         /// The role; none where the user is no member any more.
         role: Option<Role>,
     },
+    /// A user's role in a room, looked up behind a gap; as in [`Tell::RoleChanged`].
+    RoleFound {
+        /// Where.
+        room: RoomId,
+        /// Whose.
+        user: UserId,
+        /// The role.
+        role: Option<Role>,
+    },
     /// A room is gone.
     RoomDeleted(RoomId),
+    /// Whether login sessions have ended was not known until now.
+    CheckLogins,
     /// Login sessions of a user have ended.
     SessionsEnded(UserId, Arc<[LoginMark]>),
     /// Tell everybody who is in a room, marked with this number; [`Ask::PresenceChanged`] goes on from there.

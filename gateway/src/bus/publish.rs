@@ -16,6 +16,7 @@ use super::backend::{AppendError, BusError, Directory, Streams};
 use super::engine::{Appended, Engine, ShardState};
 use super::packer::{Full, Pack};
 use super::send_rates::SendRates;
+use super::task::spawn;
 use super::{Answer, Failure, Waiter};
 
 /// How long an entry of unknown outcome is appended again and again.
@@ -75,7 +76,7 @@ impl<B: Streams + Directory> Engine<B> {
         let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone() };
         of_shard.appended.insert(pack.seq, appended);
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             engine.append(shard, &pack).await;
             if let Some(of_shard) = engine.state.borrow_mut().shard(shard) {
                 of_shard.packer.landed();

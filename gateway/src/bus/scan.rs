@@ -30,6 +30,7 @@ use super::JoinAsk;
 use super::backend::{BusError, Directory, ReadEntry, Streams};
 use super::engine::{Engine, Reading};
 use super::reader::frame;
+use super::task::spawn;
 use super::window::Window;
 
 /// Scans at once.
@@ -158,7 +159,7 @@ impl<B: Streams + Directory> Engine<B> {
             let Some(of_shard) = state.shard(shard) else { return Rc::new(Scanned::nothing(&rooms)) };
             of_shard.scans.waiting.push((rooms.clone(), scanned));
             if !mem::replace(&mut of_shard.scans.under_way, true) {
-                tokio::task::spawn_local(Rc::clone(self).scan_for_all(shard));
+                spawn(Rc::clone(self).scan_for_all(shard));
             }
         }
         let nothing = || Rc::new(Scanned::nothing(&rooms));

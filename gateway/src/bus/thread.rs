@@ -14,6 +14,7 @@ use super::backend::{Directory, Streams};
 use super::engine::Engine;
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
+use super::task::spawn;
 use super::{BusHandle, CoreHandle};
 use crate::config::Config;
 use crate::status::{EndsProcess, Status};
@@ -144,12 +145,12 @@ pub(crate) async fn serve<B: Streams + Directory>(
     status: Arc<Status>,
 ) {
     let engine = Engine::new(backend, config, cores, status);
-    tokio::task::spawn_local(Rc::clone(&engine).read_streams());
-    tokio::task::spawn_local(Rc::clone(&engine).hear());
-    tokio::task::spawn_local(Rc::clone(&engine).spread_presence());
-    tokio::task::spawn_local(Rc::clone(&engine).stay_on_roll());
-    tokio::task::spawn_local(keep_alive(Rc::clone(&engine)));
-    tokio::task::spawn_local(tick(Rc::clone(&engine)));
+    spawn(Rc::clone(&engine).read_streams());
+    spawn(Rc::clone(&engine).hear());
+    spawn(Rc::clone(&engine).spread_presence());
+    spawn(Rc::clone(&engine).stay_on_roll());
+    spawn(keep_alive(Rc::clone(&engine)));
+    spawn(tick(Rc::clone(&engine)));
     loop {
         asks.woken().await;
         while let Some(ask) = asks.take() {

@@ -33,9 +33,14 @@ impl Core {
                             self.take_answer(pending, answer);
                         }
                     }
-                    Tell::Gap(gaps) => self.tell_gaps(&gaps),
+                    Tell::Gap(gaps) => {
+                        self.tell_gaps(&gaps);
+                        self.recheck_behind(&gaps);
+                    }
                     Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
+                    Tell::RoleFound { room, user, role } => self.role_found(room, user, role),
                     Tell::RoomDeleted(room) => self.room_deleted(room),
+                    Tell::CheckLogins => self.check_logins(),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
                     Tell::TellPresence(generation) => self.tell_presence(generation),
                     Tell::Replace { slot, connection } => self.replace(slot, connection),

@@ -51,7 +51,7 @@ use crate::ws::encode::text_frame;
 use counters::{Counters, Exporter, Gauges};
 use greetings::Greetings;
 use poller::{Poller, Ready};
-use rights::EndedSessions;
+use rights::{EndedSessions, Unsure};
 use sender::Sender;
 use socket::Socket;
 use turn::Bell;
@@ -105,6 +105,7 @@ pub struct Core {
     pending: RefCell<Slab<Pending>>,
     wheel: RefCell<Wheel>,
     ended_sessions: EndedSessions,
+    unsure: RefCell<Unsure>,
     pub(crate) greetings: RefCell<Greetings>,
     /// Connections whose outbox got something since the last flush.
     pub(crate) dirty: RefCell<Vec<Rc<Connection>>>,
@@ -147,6 +148,7 @@ impl Core {
             pending: RefCell::default(),
             wheel: RefCell::new(Wheel::new()),
             ended_sessions: EndedSessions::default(),
+            unsure: RefCell::default(),
             greetings: RefCell::default(),
             dirty: RefCell::default(),
             receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
@@ -298,7 +300,7 @@ impl Core {
         self.ring_bell();
         let now_s = self.clock.elapsed().as_secs();
         self.greetings.borrow_mut().tick(now_s);
-        self.ended_sessions.tick(now_s);
+        self.tick_rights(now_s);
         if self.presence_lost.get() && self.ask_bus(Ask::PresenceUnsure).is_ok() {
             self.presence_lost.set(false);
         }

@@ -1,14 +1,16 @@
 //! What the control plane changes for connections that are open: memberships, rooms, login sessions.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
-use hubbub_common::ids::{RoomId, UserId};
-use hubbub_common::protocol::{ByeCode, CloseCode, Role};
+use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::protocol::{ByeCode, CloseCode, ErrorCode, Event, Joined, JoinedRoom, Role};
+use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginMark;
 
 use super::Core;
+use crate::bus::{Ask, Claim};
 use crate::connection::Connection;
 use crate::room::Change;
 
@@ -24,23 +26,101 @@ impl EndedSessions {
         self.0.borrow().contains_key(&(user, login))
     }
 
-    pub(super) fn tick(&self, now_s: u64) {
+    fn tick(&self, now_s: u64) {
         self.0.borrow_mut().retain(|_, until_s| now_s < *until_s);
     }
+}
+
+/// Of what changes of rights may have been lost.
+#[derive(Debug, Default)]
+pub(super) struct Unsure {
+    shards: BTreeSet<Shard>,
+    /// When login sessions are looked up once more.
+    logins_again_s: Option<u64>,
 }
 
 impl Core {
     /// The room's event has told it to everybody, also to who has to leave.
     pub(super) fn role_changed(&self, room: RoomId, user: UserId, role: Option<Role>) {
-        for connection in self.connections_of(room, |of| of == user) {
-            // A token that names its rooms is a right of its own.
-            if !connection.session.borrow().membership_decides() {
-                continue;
+        self.set_role(room, user, role);
+    }
+
+    /// No event told it: that was lost in a gap.
+    pub(super) fn role_found(&self, room: RoomId, user: UserId, role: Option<Role>) {
+        let rooms = [JoinedRoom { room, outcome: Joined::Refused { error: ErrorCode::Forbidden } }];
+        for connection in self.set_role(room, user, role) {
+            self.push_event(&connection, &Event::Joined { reference: None, rooms: &rooms });
+        }
+    }
+
+    /// Gives the connections that had to leave.
+    fn set_role(&self, room: RoomId, user: UserId, role: Option<Role>) -> Vec<Rc<Connection>> {
+        let mut connections = self.connections_of(room, |of| of == user);
+        // A token that names its rooms is a right of its own.
+        connections.retain(|connection| connection.session.borrow().membership_decides());
+        if let Some(role) = role.filter(|role| role.may_join()) {
+            for connection in connections {
+                connection.session.borrow_mut().set_muted(room, !role.may_send());
             }
-            match role.filter(|role| role.may_join()) {
-                Some(role) => connection.session.borrow_mut().set_muted(room, !role.may_send()),
-                None => self.leave_room(&connection, room),
+            return Vec::new();
+        }
+        for connection in &connections {
+            self.leave_room(connection, room);
+        }
+        connections
+    }
+
+    /// Changes of rights may have been lost in gaps of these shards: whatever sessions go by is looked up anew.
+    pub(super) fn recheck_behind(&self, gaps: &[(Shard, MessageId)]) {
+        let mut unsure = self.unsure.borrow_mut();
+        unsure.shards.extend(gaps.iter().map(|(shard, _)| *shard));
+        if unsure.shards.contains(&Shard::CONTROL) {
+            unsure.logins_again_s = Some(self.clock.elapsed().as_secs() + ENDED_S);
+        }
+        drop(unsure);
+        self.recheck();
+    }
+
+    /// Notices are read from now on: who came before is looked up.
+    pub(super) fn check_logins(&self) {
+        self.unsure.borrow_mut().shards.insert(Shard::CONTROL);
+        self.recheck();
+    }
+
+    /// Once a second: asks what the bus could not take, and a second time for login sessions. Until then somebody
+    /// could come in with a ticket from one whose end was lost.
+    pub(super) fn tick_rights(&self, now_s: u64) {
+        self.ended_sessions.tick(now_s);
+        let mut unsure = self.unsure.borrow_mut();
+        if unsure.logins_again_s.take_if(|at_s| *at_s <= now_s).is_some() {
+            unsure.shards.insert(Shard::CONTROL);
+        }
+        drop(unsure);
+        self.recheck();
+    }
+
+    fn recheck(&self) {
+        let mut unsure = self.unsure.borrow_mut();
+        if unsure.shards.is_empty() {
+            return;
+        }
+        let (registry, mut claims) = (self.registry.borrow(), Vec::new());
+        let shards = self.config.shared.shards;
+        for (_, connection) in &*self.connections.borrow() {
+            let session = connection.session.borrow();
+            let user = session.user();
+            if unsure.shards.contains(&Shard::CONTROL) {
+                claims.extend(session.login().map(|login| (user, Claim::Login(login))));
             }
+            if session.membership_decides() {
+                let rooms = registry.rooms_of(connection.slot);
+                let unsure = rooms.filter(|room| unsure.shards.contains(&shards.of(*room)));
+                claims.extend(unsure.map(|room| (user, Claim::Room(room))));
+            }
+        }
+        // Where the bus is too far behind, the next tick tries again.
+        if claims.is_empty() || self.ask_bus(Ask::Recheck(claims)).is_ok() {
+            unsure.shards.clear();
         }
     }
 

@@ -4,19 +4,23 @@
 //! is unknown is repeated with the same nonce. What it sees goes to the [`Oracle`].
 
 mod hear;
+mod sends;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::protocol::Role;
 use rustix::net::{
     AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair, sockopt,
 };
 use serde_json::{Value, json};
 
+use super::control::log_in;
 use super::gateway::Gateway;
-use super::oracle::{Asked as AskedOf, Oracle, View, Violation};
+use super::oracle::{Asked as AskedOf, ChangeAsked, Oracle, View, Violation};
+use super::redis::Redis;
 use super::scene::Scene;
 use super::wire::{CLOSE, Decoder, PING, TEXT, encode};
 use crate::session::{Grant, Identity};
@@ -40,6 +44,10 @@ pub(super) struct Habits {
     pub(super) joins: u64,
     pub(super) leaves: u64,
     pub(super) chats: u64,
+    /// Edits, deletions, reactions.
+    pub(super) changes: u64,
+    /// Messages that are sent once more although they were acknowledged.
+    pub(super) echoes: u64,
     pub(super) goes: u64,
     pub(super) slows: u64,
     /// Sends at once, at most.
@@ -54,8 +62,15 @@ pub(super) struct Client {
     name: String,
     user: UserId,
     scene: Rc<Scene>,
+    redis: Rc<Redis>,
     habits: Habits,
     rooms: Vec<RoomId>,
+    /// Its login session, when it last needed one.
+    login: String,
+    /// Messages that it has seen: room, id, whether its user wrote it.
+    seen: VecDeque<(RoomId, MessageId, bool)>,
+    /// Those of its own that were acknowledged.
+    acked: VecDeque<Message>,
     /// The rooms that it wants to be in, and the newest event that it has of each.
     wanted: BTreeMap<RoomId, Option<MessageId>>,
     line: Option<Line>,
@@ -68,6 +83,8 @@ pub(super) struct Client {
     /// Attempts that the oracle has not been told of: body, room, whether with a nonce.
     attempts: Vec<(String, RoomId, bool)>,
     resting: bool,
+    /// Who is online in each room, as it was told last; while it rests.
+    online: BTreeMap<RoomId, BTreeSet<UserId>>,
     /// Came too many: it stays away.
     replaced: bool,
 }
@@ -81,20 +98,29 @@ struct Message {
     attempt: u64,
     first_ms: u64,
     padding: usize,
+    /// It had been told that it may not.
+    was_muted: bool,
 }
 
 /// What an answer is awaited for.
 #[derive(Debug)]
 enum Asked {
-    Join(Vec<AskedOf>),
+    /// With when it was asked.
+    Join(Vec<AskedOf>, u64),
     Leave,
     Send(Message),
+    Change(ChangeAsked),
     Other(&'static str),
 }
 
 /// A connection.
 struct Line {
     socket: OwnedFd,
+    gateway: usize,
+    /// The login session that it was made with.
+    login: Option<String>,
+    /// Since when its gateway has had no trouble.
+    calm_since_ms: Option<u64>,
     outgoing: Vec<u8>,
     decoder: Decoder,
     view: View,
@@ -107,8 +133,19 @@ struct Line {
 }
 
 impl Client {
-    pub(super) fn new(number: u64, user: u64, scene: &Rc<Scene>, habits: Habits, rooms: &[RoomId]) -> Self {
+    pub(super) fn new(
+        number: u64,
+        user: u64,
+        (scene, redis): (&Rc<Scene>, &Rc<Redis>),
+        habits: Habits,
+        rooms: &[RoomId],
+    ) -> Self {
         Self {
+            redis: Rc::clone(redis),
+            login: String::new(),
+            seen: VecDeque::new(),
+            acked: VecDeque::new(),
+            online: BTreeMap::new(),
             name: format!("c{number}"),
             user: UserId::new(user).unwrap(),
             scene: Rc::clone(scene),
@@ -142,9 +179,62 @@ impl Client {
         if let Some(asked) = line.asked.values().next() {
             return Err(format!("{} waits for an answer to {asked:?}", self.name));
         }
-        match self.wanted.keys().find(|room| !oracle.has_everything(&line.view, **room)) {
-            Some(room) => Err(format!("{} has not been told everything of room {room}", self.name)),
+        let is_alive =
+            |login: &String| self.redis.rights.borrow().logins.contains(&(self.user, login.clone()));
+        if let Some(ended) = line.login.as_ref().filter(|login| !is_alive(login)) {
+            return Err(format!("{} is connected with {ended}, which has ended", self.name));
+        }
+        for room in self.wanted.keys() {
+            let name = &self.name;
+            let may_join = !line.view.is_member || self.role_in(*room).is_some_and(Role::may_join);
+            if !may_join && line.view.holds(*room) {
+                return Err(format!("{name} is in room {room}, but no member any more"));
+            }
+            if may_join && !oracle.has_everything(&line.view, *room) {
+                return Err(format!("{name} has not been told everything of room {room}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn role_in(&self, room: RoomId) -> Option<Role> {
+        self.redis.rights.borrow().roles.get(&(self.user, room)).copied()
+    }
+
+    /// Its user, and the rooms that it is joined to.
+    pub(super) fn whereabouts(&self) -> impl Iterator<Item = (RoomId, UserId)> {
+        let rooms = self.line.iter().flat_map(|line| line.view.rooms());
+        rooms.map(|room| (room, self.user))
+    }
+
+    /// Asks who is online in a room of which it was told something else.
+    pub(super) fn ask_presence(&mut self, online: &BTreeMap<RoomId, BTreeSet<UserId>>) {
+        if let Some(room) = self.room_to_ask_about(online) {
+            self.ask(Asked::Other("presence"), json!({"op": "presence", "room": room}));
+        }
+    }
+
+    fn room_to_ask_about(&self, online: &BTreeMap<RoomId, BTreeSet<UserId>>) -> Option<RoomId> {
+        self.whereabouts().map(|(room, _)| room).find(|room| self.online.get(room) != online.get(room))
+    }
+
+    /// Whether it was told who is online, as it should have been.
+    pub(super) fn knows_online(&self, online: &BTreeMap<RoomId, BTreeSet<UserId>>) -> Result<(), String> {
+        match self.room_to_ask_about(online) {
+            Some(room) => Err(format!(
+                "{} was told that {:?} are online in room {room}, not {:?}",
+                self.name,
+                self.online.get(&room),
+                online.get(&room)
+            )),
             None => Ok(()),
+        }
+    }
+
+    /// Comes back with what it has.
+    pub(super) fn come_again(&mut self) {
+        if !self.replaced {
+            self.lose("it comes again");
         }
     }
 
@@ -156,6 +246,9 @@ impl Client {
     ) -> Result<(), Violation> {
         if self.line.is_none() && !self.replaced && self.scene.now_ms() >= self.away_until_ms {
             self.connect(gateways, oracle);
+        }
+        if let Some(line) = &mut self.line {
+            line.calm_since_ms = gateways[line.gateway].as_ref().map(Gateway::calm_since_ms);
         }
         self.read(oracle)?;
         if !self.resting {
@@ -175,7 +268,7 @@ impl Client {
         }
         let Some(line) = &mut self.line else { return };
         for (_, asked) in line.asked.range_mut(line.told_to..) {
-            if let Asked::Join(rooms) = asked {
+            if let Asked::Join(rooms, _) = asked {
                 for asked in rooms {
                     asked.newest = oracle.truth.last(asked.room);
                 }
@@ -199,13 +292,16 @@ impl Client {
         // The kernel allows no less than about 4.6 kB.
         sockopt::set_socket_send_buffer_size(&theirs, self.scene.one_of(&[1, 8_192, 65_536]).to_owned())
             .unwrap();
-        let grant = if self.scene.happens(300) { Grant::Membership } else { Grant::Any };
+        let is_member = self.scene.happens(500);
+        let grant = if is_member { Grant::Membership } else { Grant::Any };
+        let login = is_member.then(|| log_in(&self.redis, self.user, &self.login, self.scene.now_ms()));
+        self.login = login.clone().unwrap_or_default();
         let identity = Identity {
             user: self.user,
             name: self.name.clone().into(),
             grant,
             expires_at_ms: None,
-            login_session: None,
+            login_session: login.clone().map(Into::into),
         };
         gateway.begin(core, theirs, identity);
         self.scene.note(format_args!("{:<7} connects to g{index} core {core}", self.name));
@@ -214,7 +310,10 @@ impl Client {
             socket,
             outgoing: Vec::new(),
             decoder: Decoder::default(),
-            view: View::default(),
+            gateway: index,
+            login,
+            calm_since_ms: None,
+            view: View::new(self.user, is_member),
             asked: BTreeMap::new(),
             told_to: 0,
             welcomed: false,
@@ -266,6 +365,12 @@ impl Client {
                 self.send_new();
             }
         }
+        if scene.happens(habits.echoes) {
+            self.echo();
+        }
+        if scene.happens(habits.changes) {
+            self.change_one();
+        }
         if scene.happens(habits.chats) {
             self.chat();
         }
@@ -300,17 +405,19 @@ impl Client {
             .collect();
         let newest = MessageId::ZERO;
         let rooms = rooms.into_iter().map(|(room, since)| AskedOf { room, since, newest }).collect();
-        self.ask(Asked::Join(rooms), json!({"op": "join", "rooms": asked}));
+        self.ask(Asked::Join(rooms, self.scene.now_ms()), json!({"op": "join", "rooms": asked}));
     }
 
     /// Tries again what was refused.
     fn join_missing(&mut self) {
         let Some(line) = &self.line else { return };
-        let is_asked = |asked: &Asked| matches!(asked, Asked::Join(_));
+        let is_asked = |asked: &Asked| matches!(asked, Asked::Join(..));
         if line.asked.values().any(is_asked) || !self.scene.happens(50) {
             return;
         }
-        let missing = self.wanted.iter().filter(|(room, _)| !line.view.holds(**room));
+        let is_vain =
+            |room| self.resting && line.view.is_member && !self.role_in(room).is_some_and(Role::may_join);
+        let missing = self.wanted.iter().filter(|(room, _)| !line.view.holds(**room) && !is_vain(**room));
         let missing: Vec<_> = missing.map(|(room, since)| (*room, *since)).collect();
         if !missing.is_empty() {
             self.join(missing);
@@ -325,51 +432,6 @@ impl Client {
         let room = *self.scene.one_of(&rooms);
         self.wanted.remove(&room);
         self.ask(Asked::Leave, json!({"op": "leave", "rooms": [room]}));
-    }
-
-    fn send_new(&mut self) {
-        let rooms: Vec<RoomId> = self.wanted.keys().copied().collect();
-        if rooms.is_empty() {
-            return;
-        }
-        let message = Message {
-            number: self.next_ref,
-            room: *self.scene.one_of(&rooms),
-            has_nonce: self.scene.happens(700),
-            attempt: 0,
-            first_ms: self.scene.now_ms(),
-            padding: usize::try_from(self.scene.below(self.habits.body_bytes_max)).unwrap(),
-        };
-        self.send(message);
-    }
-
-    fn send(&mut self, mut message: Message) {
-        message.attempt += 1;
-        let body = self.body(&message);
-        self.attempts.push((body.clone(), message.room, message.has_nonce));
-        let mut request = json!({"op": "send", "room": message.room, "body": body});
-        if message.has_nonce {
-            request["nonce"] = json!(format!("{}-{}", self.name, message.number));
-        }
-        self.ask(Asked::Send(message), request);
-    }
-
-    /// Tells messages, their attempts, and in truth those of all clients apart.
-    fn body(&self, message: &Message) -> String {
-        let padding = ".".repeat(message.padding);
-        format!("{}-{}#{}{padding}", self.name, message.number, message.attempt)
-    }
-
-    /// Sends again what may not be stored, as long as its nonce is remembered.
-    fn repeat(&mut self) {
-        if self.again.is_empty() || self.line.is_none() || !self.scene.happens(100) {
-            return;
-        }
-        let message = self.again.remove(0);
-        let is_fresh = self.scene.now_ms() < message.first_ms + self.habits.repeats_ms;
-        if message.has_nonce && is_fresh {
-            self.send(message);
-        }
     }
 
     fn chat(&mut self) {

@@ -1,25 +1,32 @@
 //! One run of a simulated gateway: the real engine on a local task set, the real cores by hand.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hubbub_common::settings::{Settings, gateway as settings_of_gateway};
 use hubbub_common::simulation::enter;
 use hubbub_common::token::Verifier;
 use tokio::task::LocalSet;
+use tokio::time::sleep;
 
 use super::link::{Link, SimBackend};
 use super::scene::{Machine, Scene};
 use crate::admission::Admission;
-use crate::bus::{BusConfig, CoreHandle, Links, Tell, serve};
+use crate::bus::backend::Presence as _;
+use crate::bus::{BusConfig, CoreHandle, Links, Tell, serve, spawn};
 use crate::config::Config;
 use crate::core::CoreSeed;
 use crate::core::by_hand::CoreByHand;
 use crate::session::Identity;
 use crate::status::Status;
+
+/// Between two tries to begin.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// What differs from world to world.
 #[derive(Debug, Clone)]
@@ -39,6 +46,7 @@ pub(super) struct Gateway {
     handles: Vec<CoreHandle>,
     cores: Vec<Seat>,
     engine: LocalSet,
+    calm_since_ms: Cell<u64>,
 }
 
 /// A core and its place in time.
@@ -93,8 +101,31 @@ impl Gateway {
         let engine = LocalSet::new();
         let (backend, asks, handles) = (SimBackend(Rc::clone(&link)), links.bus, links.cores);
         let (to_cores, engine_status) = (handles.clone(), Arc::clone(&status));
-        engine.spawn_local(async move { serve(backend, &bus, asks, to_cores, engine_status).await });
-        Self { link, machine, status, handles, cores, engine }
+        {
+            let _of_engine = engine.enter();
+            spawn(async move {
+                // As the real backend does before it is served from.
+                while backend.begin_run().await.is_err() {
+                    sleep(RETRY_PAUSE).await;
+                }
+                serve(backend, &bus, asks, to_cores, engine_status).await;
+            });
+        }
+        let calm_since_ms = Cell::new(link.scene.now_ms());
+        Self { link, machine, status, handles, cores, engine, calm_since_ms }
+    }
+
+    /// Since when nothing has kept it from its work.
+    pub(super) fn calm_since_ms(&self) -> u64 {
+        self.calm_since_ms.get()
+    }
+
+    /// Notes whether something keeps it from its work.
+    pub(super) fn look_for_trouble(&self) {
+        let now_ms = self.link.scene.now_ms();
+        if self.link.is_troubled() || self.cores.iter().any(|seat| now_ms < seat.stalled_until_ms) {
+            self.calm_since_ms.set(now_ms);
+        }
     }
 
     /// Lets the engine go on, in its own world.
@@ -102,6 +133,7 @@ impl Gateway {
         let _here = enter(self.machine.clone());
         let running = Pin::new(&mut self.engine).poll(context);
         assert_eq!(running, Poll::Pending, "the engine ended");
+        assert_eq!(self.machine.exit_code(), None, "the gateway ended itself");
     }
 
     pub(super) fn cores(&self) -> usize {

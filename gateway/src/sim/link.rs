@@ -3,30 +3,32 @@
 //! Latency in both directions; a Redis that refuses connections; one that is silent, so that commands are lost or
 //! arrive long after their sender gave up; single appends whose reply is lost, stored or not; errors.
 
+mod rights;
+
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
-use hubbub_common::protocol::Role;
+use hubbub_common::ids::{EntryId, RoomId};
 use hubbub_common::redis::{Epoch, Extent};
 use hubbub_common::shard::Shard;
-use hubbub_common::token::LoginSession;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::redis::{Channel, Redis};
 use super::scene::Scene;
-use crate::bus::backend::{
-    AppendError, BusError, Directory, Footing, Presence, PresenceChange, PresenceOutcome, READ_WAIT,
-    ReadEntry, RoomsLast, Streams, Survey,
-};
+use crate::bus::backend::{AppendError, BusError, Footing, READ_WAIT, ReadEntry, RoomsLast, Streams, Survey};
+use crate::bus::redis::Known;
 
 /// After how long a command without a reply counts as lost.
 const REPLY_MAX: Duration = Duration::from_millis(1_500);
 /// By when a command that was lost on the way has arrived, if ever.
 const LATE_MAX_MS: u64 = 3_000;
+
+/// Latency where nothing is wrong, at most, and entries in one read.
+const LATENCY_MS: u64 = 2;
+const READS_AT_ONCE: u64 = 100;
 
 /// How the way is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,13 @@ enum Reader {
 pub(super) struct Link {
     pub(super) scene: Rc<Scene>,
     pub(super) redis: Rc<Redis>,
-    /// Of this run of the gateway.
-    pub(super) run: u32,
+    server_id: String,
+    /// What presence is noted as.
+    run: RefCell<String>,
+    known: RefCell<Known>,
+    heartbeat_ms: Cell<u64>,
+    /// How long replicas may take to have what is read; `None` where nobody waits for them.
+    confirms_within: Option<Duration>,
     way: Cell<Way>,
     /// Counts the changes of the way: what was under way at one of them is lost.
     changes: Cell<u64>,
@@ -81,19 +88,28 @@ impl From<Lost> for BusError {
 }
 
 impl Link {
-    pub(super) fn new(scene: &Rc<Scene>, redis: &Rc<Redis>, run: u32) -> Self {
+    pub(super) fn new(
+        scene: &Rc<Scene>,
+        redis: &Rc<Redis>,
+        server_id: &str,
+        confirms_within: Option<Duration>,
+    ) -> Self {
         Self {
             scene: Rc::clone(scene),
             redis: Rc::clone(redis),
-            run,
+            server_id: server_id.to_owned(),
+            run: RefCell::default(),
+            known: RefCell::default(),
+            heartbeat_ms: Cell::default(),
+            confirms_within,
             way: Cell::new(Way::Open),
             changes: Cell::new(0),
             changed: Notify::new(),
             interrupted: Notify::new(),
             connected: Cell::new(false),
             reader: Cell::new(Reader::None),
-            latency_ms_max: Cell::new(2),
-            reads_at_once_max: Cell::new(100),
+            latency_ms_max: Cell::new(LATENCY_MS),
+            reads_at_once_max: Cell::new(READS_AT_ONCE),
             lost_per_mille: Cell::new(0),
             refused_per_mille: Cell::new(0),
             channel: RefCell::default(),
@@ -109,10 +125,27 @@ impl Link {
             self.changes.set(self.changes.get() + 1);
             if way == Way::Refusing {
                 self.connected.set(false);
+                self.reader.set(Reader::None);
                 self.channel.take();
             }
             self.changed.notify_waiters();
         }
+    }
+
+    /// Whether commands take longer than they need, or forever.
+    pub(super) fn is_troubled(&self) -> bool {
+        self.way.get() != Way::Open
+            || self.latency_ms_max.get() > LATENCY_MS
+            || self.reads_at_once_max.get() < READS_AT_ONCE
+    }
+
+    /// Takes away whatever is wrong with it.
+    pub(super) fn mend(&self) {
+        self.set_way(Way::Open);
+        self.latency_ms_max.set(LATENCY_MS);
+        self.reads_at_once_max.set(READS_AT_ONCE);
+        self.lost_per_mille.set(0);
+        self.refused_per_mille.set(0);
     }
 
     /// Makes sure that there is a connection.
@@ -238,7 +271,16 @@ impl Streams for SimBackend {
             }
         });
         let entries = waited.await.unwrap_or(Ok(Vec::new()))?;
+        let place = link.redis.newest_append();
         link.travel().await?;
+        if let Some(within) = link.confirms_within.filter(|_| !entries.is_empty()) {
+            // `WAIT`, on the connection that was read from.
+            link.travel().await?;
+            if !link.redis.gets_replicated(place, within).await {
+                return Err(BusError("too few replicas have what was appended".to_owned()));
+            }
+            link.travel().await?;
+        }
         Ok(entries)
     }
 
@@ -329,42 +371,7 @@ impl Streams for SimBackend {
     }
 
     async fn heartbeat(&self) -> Result<Epoch, BusError> {
-        let alive = |redis: &Redis| {
-            redis.is_alive(self.0.run);
-            redis.epoch()
-        };
-        self.0.command(alive).await
-    }
-}
-
-impl Directory for SimBackend {
-    async fn login_session(&self, _: &str) -> Result<Option<LoginSession>, BusError> {
-        self.0.command(|_| None).await
-    }
-
-    async fn roles(&self, _: UserId, rooms: &[RoomId]) -> Result<Vec<Option<Role>>, BusError> {
-        self.0.command(|_| vec![Some(Role::Member); rooms.len()]).await
-    }
-
-    async fn author(&self, room: RoomId, msg: MessageId) -> Result<Option<UserId>, BusError> {
-        self.0.command(|redis| redis.author(room, msg)).await
-    }
-}
-
-/// Who is dead is known by its heartbeats, so there are no orphans to clear away.
-impl Presence for SimBackend {
-    async fn set_presence(
-        &self,
-        room: RoomId,
-        changes: &[PresenceChange],
-    ) -> Result<PresenceOutcome, BusError> {
-        self.0.command(|redis| redis.set_presence(room, self.0.run, changes)).await
-    }
-
-    async fn present(&self, room: RoomId) -> Result<(Vec<UserId>, u64), BusError> {
-        let users = self.0.command(|redis| redis.present(room)).await?;
-        let count = users.len() as u64;
-        Ok((users, count))
+        self.0.command(Redis::epoch).await
     }
 }
 

@@ -1,24 +1,26 @@
 //! The Redis of a simulated world: streams, channels, presence, and what the control plane keeps there.
 //!
-//! It is right by being small. What can go wrong on the way to it is the [`link`](super::link)'s.
+//! It is right by being small. What can go wrong on the way to it is the [`link`](super::link)'s. It has a replica,
+//! which is the primary's past: whatever was appended since is lost in a fail-over.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hubbub_common::entry::{Entry, Record};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
+use hubbub_common::protocol::Role;
 use hubbub_common::redis::{Epoch, Extent};
 use hubbub_common::shard::Shard;
 use hubbub_common::simulation::World as _;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
+use super::online::Online;
 use super::scene::{Machine, Scene};
-use crate::bus::backend::{PresenceChange, PresenceOutcome, ReadEntry};
-
-/// A gateway that has not said for so long that it lives, does not.
-const GATEWAY_SILENT_MS: u64 = 15_000;
+use crate::bus::backend::ReadEntry;
 
 /// What a subscriber of the channels has not taken yet.
 pub(super) type Channel = RefCell<VecDeque<Bytes>>;
@@ -28,8 +30,21 @@ pub(super) struct Redis {
     scene: Rc<Scene>,
     pub(super) machine: Machine,
     state: RefCell<State>,
-    /// Entries or messages have come.
+    /// Entries or messages have come, or the replica has got some.
     pub(super) changed: Notify,
+    pub(super) online: RefCell<Online>,
+    pub(super) rights: RefCell<Rights>,
+}
+
+/// What the control plane keeps of users.
+#[derive(Debug, Default)]
+pub(super) struct Rights {
+    /// None where somebody is no member.
+    pub(super) roles: BTreeMap<(UserId, RoomId), Role>,
+    /// Whether `roles` is all there is.
+    pub(super) knows_members: bool,
+    /// Ids of login sessions.
+    pub(super) logins: BTreeSet<(UserId, String)>,
 }
 
 #[derive(Default)]
@@ -41,8 +56,12 @@ struct State {
     told_to: BTreeMap<Shard, EntryId>,
     epoch: Option<Epoch>,
     channels: Vec<Weak<Channel>>,
-    online: BTreeMap<RoomId, BTreeSet<(UserId, u32, u16)>>,
-    gateways: BTreeMap<u32, u64>,
+    /// Appends that the replica lacks, oldest first, each with what was its stream's last entry before.
+    unreplicated: VecDeque<(Shard, EntryId, EntryId)>,
+    /// Appends that there are.
+    appends: u64,
+    /// Counts primaries.
+    primary: u64,
     /// On their way although nobody waits for them any more.
     late: Vec<(u64, Shard, Bytes)>,
     /// Stored since the oracle looked last.
@@ -64,6 +83,8 @@ impl Redis {
             machine: Machine::new(scene, 0),
             state: RefCell::default(),
             changed: Notify::new(),
+            online: RefCell::default(),
+            rights: RefCell::new(Rights { knows_members: true, ..Rights::default() }),
         }
     }
 
@@ -77,10 +98,12 @@ impl Redis {
         } else {
             EntryId { ms: stream.last.ms, seq: stream.last.seq + 1 }
         };
-        stream.last = id;
+        let before = std::mem::replace(&mut stream.last, id);
         stream.added += 1;
         stream.entries.insert(id, entry.clone());
-        if let Ok(decoded) = Entry::decode(&entry) {
+        state.appends += 1;
+        state.unreplicated.push_back((shard, id, before));
+        if let Some(decoded) = Entry::decode(&entry).ok().filter(|_| shard != Shard::CONTROL) {
             for (index, record) in decoded.records() {
                 if let (Some(Record::Message { room, from, .. }), Some(id)) =
                     (record, MessageId::pack(id, index))
@@ -109,6 +132,11 @@ impl Redis {
             self.scene.note(format_args!("redis   gets a late entry"));
             self.append(shard, entry);
         }
+    }
+
+    /// What is under way is lost with the connections that it came on.
+    pub(super) fn lose_late(&self) {
+        self.state.borrow_mut().late.clear();
     }
 
     /// Whether something is still to arrive.
@@ -221,39 +249,76 @@ impl Redis {
         self.changed.notify_waiters();
     }
 
-    pub(super) fn is_alive(&self, gateway: u32) {
-        self.state.borrow_mut().gateways.insert(gateway, self.scene.now_ms());
-    }
-
-    pub(super) fn set_presence(
-        &self,
-        room: RoomId,
-        gateway: u32,
-        changes: &[PresenceChange],
-    ) -> PresenceOutcome {
-        let mut state = self.state.borrow_mut();
-        let present = state.online.entry(room).or_default();
-        let mut outcome = PresenceOutcome::default();
-        for PresenceChange { user, core, online } in changes {
-            let entry = (*user, gateway, *core);
-            let moved = if *online { present.insert(entry) } else { present.remove(&entry) };
-            let of_user = present.iter().filter(|(other, ..)| other == user).count();
-            if moved && of_user == usize::from(*online) {
-                outcome.changes.push((*user, *online));
-            }
-        }
-        outcome.count = present.len() as u64;
-        outcome
-    }
-
-    pub(super) fn present(&self, room: RoomId) -> Vec<UserId> {
-        let alive_since_ms = self.scene.now_ms().saturating_sub(GATEWAY_SILENT_MS);
+    /// The place of the newest append: on which primary, and how many there were by then.
+    pub(super) fn newest_append(&self) -> (u64, u64) {
         let state = self.state.borrow();
-        let is_alive = |gateway| state.gateways.get(gateway).is_some_and(|seen| *seen >= alive_since_ms);
-        let present = state.online.get(&room).into_iter().flatten();
-        let mut users: Vec<UserId> =
-            present.filter(|(_, gateway, _)| is_alive(gateway)).map(|(user, ..)| *user).collect();
-        users.dedup();
-        users
+        (state.primary, state.appends)
+    }
+
+    /// Whether the replica gets an append in time.
+    pub(super) async fn gets_replicated(&self, place: (u64, u64), within: Duration) -> bool {
+        let has_it = async {
+            loop {
+                let changed = self.changed.notified();
+                if self.has_replicated(place) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(within, has_it).await.is_ok()
+    }
+
+    fn has_replicated(&self, (primary, place): (u64, u64)) -> bool {
+        let state = self.state.borrow();
+        primary == state.primary && state.appends - state.unreplicated.len() as u64 >= place
+    }
+
+    /// The replica gets so many more of the appends.
+    pub(super) fn replicate(&self, count: usize) {
+        let mut state = self.state.borrow_mut();
+        let count = count.min(state.unreplicated.len());
+        if count > 0 {
+            state.unreplicated.drain(..count);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// The newest entry of a shard that cannot be lost any more.
+    pub(super) fn replicated_to(&self, shard: Shard) -> EntryId {
+        let state = self.state.borrow();
+        let first_lacking = state.unreplicated.iter().find(|(of, ..)| *of == shard);
+        let newest = || state.streams.get(&shard).map_or(EntryId::ZERO, |stream| stream.last);
+        first_lacking.map_or_else(newest, |(_, _, before)| *before)
+    }
+
+    /// The replica becomes primary. Gives what is lost.
+    pub(super) fn fail_over(&self) -> BTreeSet<(Shard, EntryId)> {
+        let mut state = self.state.borrow_mut();
+        let mut lost = BTreeSet::new();
+        while let Some((shard, id, before)) = state.unreplicated.pop_back() {
+            if let Some(stream) = state.streams.get_mut(&shard) {
+                stream.entries.remove(&id);
+                stream.added -= 1;
+                stream.last = before;
+            }
+            lost.insert((shard, id));
+        }
+        state.appends -= lost.len() as u64;
+        state.primary += 1;
+        self.scene.note(format_args!("redis   fails over and loses {} entries", lost.len()));
+        lost
+    }
+
+    /// It comes back empty. What stands in Postgres, the control plane still knows.
+    pub(super) fn forget_everything(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { authors, channels, primary, .. } = std::mem::take(&mut *state);
+        *state = State { authors, channels, primary: primary + 1, ..State::default() };
+        self.online.take();
+        let mut rights = self.rights.borrow_mut();
+        rights.logins.clear();
+        rights.knows_members = false;
+        self.scene.note(format_args!("redis   comes back empty"));
     }
 }

@@ -11,9 +11,6 @@ use tokio::time::Instant;
 
 /// 2026-01-01T00:00:00Z: when every world begins.
 const BEGIN_MS: u64 = 1_767_225_600_000;
-/// Lines of a trace that are kept to be shown.
-const SHOWN_LINES: usize = 400;
-
 /// See the module's text.
 pub(super) struct Scene {
     dice: RefCell<fastrand::Rng>,
@@ -23,16 +20,17 @@ pub(super) struct Scene {
 
 struct Trace {
     hasher: DefaultHasher,
+    lines_max: usize,
     last: VecDeque<String>,
 }
 
 impl Scene {
-    /// Begins at the present moment of the runtime's own clock.
-    pub(super) fn new(seed: u64) -> Self {
+    /// Begins at the present moment of the runtime's own clock. So many of the last lines of the trace are kept.
+    pub(super) fn new(seed: u64, lines_max: usize) -> Self {
         Self {
             dice: RefCell::new(fastrand::Rng::with_seed(seed)),
             began: Instant::now(),
-            trace: RefCell::new(Trace { hasher: DefaultHasher::new(), last: VecDeque::new() }),
+            trace: RefCell::new(Trace { hasher: DefaultHasher::new(), lines_max, last: VecDeque::new() }),
         }
     }
 
@@ -72,13 +70,18 @@ impl Scene {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// The true time of day.
+    pub(super) fn unix_ms(&self) -> u64 {
+        BEGIN_MS + self.now_ms()
+    }
+
     /// Writes down what happened.
     pub(super) fn note(&self, what: std::fmt::Arguments<'_>) {
         let mut line = String::new();
         let _ = write!(line, "{:>9.3} {what}", Duration::from_millis(self.now_ms()).as_secs_f64());
         let mut trace = self.trace.borrow_mut();
         trace.hasher.write(line.as_bytes());
-        if trace.last.len() == SHOWN_LINES {
+        if trace.last.len() == trace.lines_max {
             trace.last.pop_front();
         }
         trace.last.push_back(line);
@@ -104,11 +107,18 @@ impl Scene {
 pub(super) struct Machine {
     scene: std::rc::Rc<Scene>,
     skew_ms: Cell<i64>,
+    /// The code with which the program on it has ended itself.
+    exit_code: Cell<Option<i32>>,
 }
 
 impl Machine {
     pub(super) fn new(scene: &std::rc::Rc<Scene>, skew_ms: i64) -> Self {
-        Self { scene: std::rc::Rc::clone(scene), skew_ms: Cell::new(skew_ms) }
+        Self { scene: std::rc::Rc::clone(scene), skew_ms: Cell::new(skew_ms), exit_code: Cell::new(None) }
+    }
+
+    /// The code with which the program on it has ended itself.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        self.exit_code.get()
     }
 
     /// Sets the wall clock so far from the truth.
@@ -123,10 +133,14 @@ impl World for Machine {
     }
 
     fn unix_ms(&self) -> u64 {
-        (BEGIN_MS + self.scene.now_ms()).saturating_add_signed(self.skew_ms.get())
+        self.scene.unix_ms().saturating_add_signed(self.skew_ms.get())
     }
 
     fn random(&self) -> u64 {
         self.scene.any()
+    }
+
+    fn exit(&self, code: i32) {
+        self.exit_code.set(Some(code));
     }
 }

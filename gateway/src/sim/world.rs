@@ -1,26 +1,33 @@
 //! A whole simulated cluster, and what happens to it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use hubbub_common::ids::{EntryId, RoomId};
-use hubbub_common::shard::{Shard, Shards};
-use hubbub_common::simulation::World as _;
+use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::shard::Shards;
 use tokio::time::sleep;
 
 use super::client::Client;
+use super::control::Control;
 use super::gateway::Gateway;
 use super::link::{Link, Way, let_everything_arrive};
 use super::oracle::{Oracle, Seen, Violation};
 use super::plan::Plan;
 use super::redis::Redis;
 use super::scene::Scene;
+use super::truth::Truth;
 
 /// By when, in simulated time, everybody has heard everything once all faults are over.
 const SETTLED_MS_MAX: u64 = 120_000;
+
+/// How long everything is left alone, before everybody comes back once more.
+const CALM: Duration = Duration::from_secs(5);
+/// How long replicas may take to confirm.
+const CONFIRMS_WITHIN: Duration = Duration::from_secs(1);
 
 /// What there was to see.
 #[derive(Debug)]
@@ -34,10 +41,10 @@ pub(super) struct Outcome {
 }
 
 /// The life of the world with this seed.
-pub(super) fn simulate(seed: u64) -> Outcome {
+pub(super) fn simulate(seed: u64, lines_max: usize) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async move {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, lines_max);
         let broken = world.live().await.err();
         Outcome {
             broken,
@@ -58,9 +65,12 @@ struct World {
     clients: Vec<Client>,
     oracle: Oracle,
     gateways: Vec<Option<Gateway>>,
-    runs: u32,
-    persisted: Vec<EntryId>,
+    control: Control,
     outage_until_ms: u64,
+    /// Connections are refused until then, because Redis starts, or another one takes its place.
+    restart_until_ms: u64,
+    /// The replica gets nothing until then.
+    replica_lags_until_ms: u64,
 }
 
 /// Where a gateway stands, whether it runs or not.
@@ -76,22 +86,27 @@ struct Place {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
-        let scene = Rc::new(Scene::new(seed));
+    fn new(seed: u64, lines_max: usize) -> Self {
+        let scene = Rc::new(Scene::new(seed, lines_max));
         let plan = Plan::draw(&scene);
         let redis = Rc::new(Redis::new(&scene));
         let rooms: Vec<RoomId> = (1..=plan.rooms).map(|room| RoomId::new(room).unwrap()).collect();
+        let of_all = (&scene, &redis);
         let clients = (0..plan.clients)
-            .map(|number| Client::new(number, 1 + number % plan.users, &scene, plan.habits, &rooms))
+            .map(|number| Client::new(number, 1 + number % plan.users, of_all, plan.habits, &rooms))
             .collect();
+        let shards = Shards::new(plan.shards).unwrap();
+        let window_ms = plan.window_s * 1_000;
+        let truth = Truth::new(window_ms, shards);
         Self {
             clients,
-            oracle: Oracle::new(plan.window_s * 1_000),
+            oracle: Oracle::new(truth, &plan),
             gateways: (0..plan.gateways).map(|_| None).collect(),
             seats: vec![Place::default(); plan.gateways],
-            runs: 0,
-            persisted: vec![EntryId::ZERO; usize::from(plan.shards)],
+            control: Control::new(&scene, &redis, shards, window_ms, plan.users, &rooms),
             outage_until_ms: 0,
+            restart_until_ms: 0,
+            replica_lags_until_ms: 0,
             redis,
             plan,
             scene,
@@ -116,7 +131,12 @@ impl World {
     /// Everybody gets a turn.
     async fn step(&mut self, thorough: bool) -> Result<(), Violation> {
         self.redis.take_late();
+        self.control.fill();
+        if self.replica_lags_until_ms <= self.scene.now_ms() {
+            self.redis.replicate(usize::MAX);
+        }
         self.start_gateways();
+        self.gateways.iter().flatten().for_each(Gateway::look_for_trouble);
         let mut turns: Vec<(usize, usize)> = Vec::new();
         for (index, gateway) in self.gateways.iter().enumerate() {
             turns.extend((0..gateway.as_ref().map_or(0, Gateway::cores)).map(|core| (index, core)));
@@ -130,14 +150,18 @@ impl World {
         let mut order: Vec<usize> = (0..self.clients.len()).collect();
         self.scene.shuffle(&mut order);
         for index in order {
-            for stored in self.redis.take_fresh() {
-                self.oracle.truth.absorb(&stored);
-            }
+            self.absorb_fresh();
             self.clients[index].step(&self.gateways, &mut self.oracle)?;
         }
         // The engines look at what the cores asked.
         self.pass(0).await;
         Ok(())
+    }
+
+    fn absorb_fresh(&mut self) {
+        for stored in self.redis.take_fresh() {
+            self.oracle.truth.absorb(&stored);
+        }
     }
 
     /// Time passes for the engines and for Redis.
@@ -159,11 +183,11 @@ impl World {
             if place.ends_at_ms.is_some_and(|at_ms| at_ms <= now_ms) {
                 self.end_gateway(index, 500);
             } else if self.gateways[index].is_none() && place.back_at_ms <= now_ms {
-                self.runs += 1;
-                let link = Link::new(&self.scene, &self.redis, self.runs);
+                let name = format!("g{index}");
+                let confirms_within = self.plan.replicated.then_some(CONFIRMS_WITHIN);
+                let link = Link::new(&self.scene, &self.redis, &name, confirms_within);
                 link.lost_per_mille.set(self.plan.losses);
                 link.refused_per_mille.set(self.plan.refusals);
-                let name = format!("g{index}");
                 self.scene.note(format_args!("{name:<7} starts"));
                 self.gateways[index] = Some(Gateway::start(&self.plan.gateway, &name, link, place.skew_ms));
             }
@@ -189,13 +213,16 @@ impl World {
             scene.note(format_args!("redis   goes away"));
         }
         if scene.happens(self.plan.cuts) {
-            let most_ms = *scene.one_of(&[1_000, 8_000, 30_000]);
-            self.seats[index].cut_until_ms = now_ms + scene.between(20, most_ms);
+            let cut_until_ms = now_ms + scene.between(20, self.plan.cut_ms_max);
+            let place = &mut self.seats[index];
+            place.cut_until_ms = place.cut_until_ms.max(cut_until_ms);
         }
+        self.lose_data();
         for (number, gateway) in self.gateways.iter().enumerate() {
             let Some(gateway) = gateway else { continue };
             let is_cut = now_ms < self.outage_until_ms.max(self.seats[number].cut_until_ms);
             let way = match (is_cut, gateway.link.way()) {
+                _ if now_ms < self.restart_until_ms => Way::Refusing,
                 (false, _) => Way::Open,
                 (true, Way::Open) => *scene.one_of(&[Way::Refusing, Way::Silent]),
                 // A Redis that hangs is killed, one that is killed comes back half.
@@ -234,7 +261,8 @@ impl World {
                 gateway.machine.set_skew_ms(skew_ms);
             }
         }
-        if scene.happens(self.plan.jumps) {
+        // Ids are times: whoever loses some must not set its clock back on top of that.
+        if scene.happens(self.plan.jumps) && !self.plan.loses_data() {
             let skew_ms = self.plan.draw_skew_ms(&scene);
             scene.note(format_args!("redis   has its clock set to {skew_ms} ms"));
             self.redis.machine.set_skew_ms(skew_ms);
@@ -242,28 +270,67 @@ impl World {
         self.keep_house();
     }
 
-    /// What the control plane does: persists, and trims behind that and behind the window.
+    /// Redis fails over to its replica, or comes back empty.
+    fn lose_data(&mut self) {
+        let (scene, now_ms) = (&self.scene, self.scene.now_ms());
+        if self.plan.fail_overs > 0 && scene.happens(50) {
+            self.replica_lags_until_ms = now_ms + scene.below(2_000);
+        }
+        let (fails_over, is_emptied) =
+            (scene.happens(self.plan.fail_overs), scene.happens(self.plan.empties));
+        if now_ms < self.restart_until_ms || !fails_over && !is_emptied {
+            return;
+        }
+        self.restart_until_ms = now_ms + scene.between(50, 4_000);
+        self.redis.lose_late();
+        self.absorb_fresh();
+        self.oracle.seen.lost += 1;
+        if fails_over {
+            let lost = self.redis.fail_over();
+            self.oracle.truth.lose(|entry| lost.contains(&(entry.shard, entry.id)));
+        } else {
+            self.redis.forget_everything();
+            self.control.lost_redis();
+            self.oracle.truth.lose_everything();
+        }
+    }
+
+    /// What the control plane does.
     fn keep_house(&mut self) {
-        let shards = Shards::new(self.plan.shards).unwrap();
-        let shard = *self.scene.one_of(&shards.all().collect::<Vec<Shard>>());
+        if self.scene.now_ms() < self.restart_until_ms {
+            return;
+        }
         if self.scene.happens(self.plan.persists) {
-            let newest = self.oracle.truth.newest(shard);
-            self.persisted[shard.index()] = newest;
-            self.redis.persisted(shard, newest, self.oracle.truth.last_of_rooms(shard, newest));
+            self.control.persist(&self.oracle.truth);
         }
         if self.scene.happens(self.plan.trims) {
-            let horizon_ms = self.redis.machine.unix_ms() - 2 * self.plan.window_s * 1_000;
-            let horizon = EntryId { ms: horizon_ms, seq: 0 };
-            let before = horizon.min(self.persisted[shard.index()]);
-            self.redis.trim(shard, before);
-            self.oracle.truth.trimmed(shard, before);
+            self.control.trim(&mut self.oracle.truth);
+        }
+        if self.scene.happens(self.plan.roles) {
+            self.control.change_role();
+        }
+        if self.scene.happens(self.plan.logouts) {
+            self.control.end_login();
         }
     }
 
     /// All faults are over: everybody has to hear everything.
     async fn settle(&mut self) -> Result<(), Violation> {
+        self.end_faults();
+        self.until(Self::is_settled).await?;
+        // Nothing was wrong for a while, so everybody is told what they missed: nothing.
+        self.pass(u64::try_from(CALM.as_millis()).unwrap()).await;
+        self.clients.iter_mut().for_each(Client::come_again);
+        self.until(Self::is_settled).await?;
+        self.until(Self::everybody_knows_who_is_online).await?;
+        let_everything_arrive().await;
+        self.step(true).await?;
+        self.oracle.judge_attempts()
+    }
+
+    fn end_faults(&mut self) {
         self.scene.note(format_args!("all     faults are over"));
-        self.outage_until_ms = 0;
+        (self.outage_until_ms, self.restart_until_ms, self.replica_lags_until_ms) = (0, 0, 0);
         for place in &mut self.seats {
             *place = Place { skew_ms: place.skew_ms, ..Place::default() };
         }
@@ -273,30 +340,48 @@ impl World {
             }
         }
         for gateway in self.gateways.iter_mut().flatten() {
-            gateway.link.set_way(Way::Open);
-            gateway.link.latency_ms_max.set(2);
-            gateway.link.lost_per_mille.set(0);
-            gateway.link.refused_per_mille.set(0);
+            gateway.link.mend();
             gateway.end_stalls();
         }
         self.plan.losses = 0;
         self.plan.refusals = 0;
         self.clients.iter_mut().for_each(Client::rest);
+    }
+
+    /// Lets time pass until it is so.
+    async fn until(&mut self, is_so: impl Fn(&mut Self) -> Result<(), String>) -> Result<(), Violation> {
         let began_ms = self.scene.now_ms();
         loop {
             self.step(true).await?;
             self.pass(20).await;
-            let unsettled = self.clients.iter().find_map(|client| client.is_settled(&self.oracle).err());
-            match unsettled {
-                None if !self.redis.has_late() => break,
-                Some(what) if self.scene.now_ms() > began_ms + SETTLED_MS_MAX => {
+            match is_so(self) {
+                Ok(()) => return Ok(()),
+                Err(what) if self.scene.now_ms() > began_ms + SETTLED_MS_MAX => {
                     return Err(format!("long after all faults {what}"));
                 }
-                _ => {}
+                Err(_) => {}
             }
         }
-        let_everything_arrive().await;
-        self.step(true).await?;
-        self.oracle.judge_attempts()
+    }
+
+    fn is_settled(&mut self) -> Result<(), String> {
+        if self.redis.has_late() {
+            return Err("something has not arrived".to_owned());
+        }
+        self.clients.iter().try_for_each(|client| client.is_settled(&self.oracle))
+    }
+
+    fn everybody_knows_who_is_online(&mut self) -> Result<(), String> {
+        self.is_settled()?;
+        let mut online: BTreeMap<RoomId, BTreeSet<UserId>> = BTreeMap::new();
+        for (room, user) in self.clients.iter().flat_map(Client::whereabouts) {
+            online.entry(room).or_default().insert(user);
+        }
+        let told = self.clients.iter().try_for_each(|client| client.knows_online(&online));
+        if told.is_err() {
+            let one = usize::try_from(self.scene.below(self.clients.len() as u64)).unwrap();
+            self.clients[one].ask_presence(&online);
+        }
+        told
     }
 }

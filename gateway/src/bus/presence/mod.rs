@@ -17,10 +17,12 @@ use hubbub_common::ids::{ENTRY_RECORDS_MAX, RoomId};
 use hubbub_common::limits::PRESENCE_PUSH_MEMBERS_MAX;
 use hubbub_common::protocol::PresenceState;
 use tokio::sync::Mutex;
+use tokio::time::error::Elapsed;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::backend::{BusError, Directory, PresenceChange, PresenceOutcome, Streams};
 use super::engine::{ANSWER_MAX, Engine};
+use super::task::spawn;
 use super::{Answer, Failure, Waiter};
 pub(super) use queue::PresenceQueue;
 
@@ -87,8 +89,8 @@ impl<B: Streams + Directory> Engine<B> {
             return;
         }
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
-            let spread = timeout(ANSWER_MAX, engine.spread_of(room)).await;
+        spawn(async move {
+            let spread = engine.spread_of(room).await;
             // Who asks from here on may have joined after the look that follows.
             let waiting = engine.state.borrow_mut().asked_present.remove(&room).unwrap_or_default();
             let answer = match spread {
@@ -114,13 +116,15 @@ impl<B: Streams + Directory> Engine<B> {
         });
     }
 
-    /// Tells the backend at once what has gathered for a room, so that who asks next sees it.
-    async fn spread_of(self: &Rc<Self>, room: RoomId) {
-        let _alone = self.presence_tasks.alone.lock().await;
+    /// Tells the backend at once what has gathered for a room, so that who asks next sees it. Only the wait for others
+    /// is cut short: what is taken is told to the end, or would be forgotten.
+    async fn spread_of(self: &Rc<Self>, room: RoomId) -> Result<(), Elapsed> {
+        let _alone = timeout(ANSWER_MAX, self.presence_tasks.alone.lock()).await?;
         let changes = self.state.borrow_mut().presence.take_of(room);
         if !changes.is_empty() {
             self.spread(&[(room, changes)]).await;
         }
+        Ok(())
     }
 
     /// Call while holding `alone`.

@@ -63,12 +63,14 @@ impl PresenceQueue {
         self.changes.remove(&room).map(changed).unwrap_or_default()
     }
 
-    /// The backend did not take these: they are tried again, unless newer ones have come.
+    /// The backend perhaps did not take these: they are tried again. Where a newer one has come, that one is told,
+    /// also if it leads back to what the backend was to know.
     pub(super) fn put_back(&mut self, room: RoomId, changes: &[PresenceChange]) {
         let of_room = self.changes.entry(room).or_default();
         for PresenceChange { user, core, online } in changes {
-            let change = Change { was_online: !online, online: *online };
-            of_room.entry((*user, *core)).or_insert(change);
+            let refused = Change { was_online: !online, online: *online };
+            let change = of_room.entry((*user, *core)).or_insert(refused);
+            change.was_online = !change.online;
         }
     }
 
@@ -182,6 +184,17 @@ mod tests {
         queue.push(room(1), user(1), 0, false);
         queue.put_back(room(1), &refused);
         assert_eq!(queue.take_of(room(1)), [change(1, 0, false)]);
+    }
+
+    #[test]
+    fn there_and_back_while_a_change_was_refused_is_still_to_be_told() {
+        let mut queue = PresenceQueue::default();
+        queue.push(room(1), user(1), 0, true);
+        let refused = queue.take_of(room(1));
+        queue.push(room(1), user(1), 0, false);
+        queue.push(room(1), user(1), 0, true);
+        queue.put_back(room(1), &refused);
+        assert_eq!(queue.take_of(room(1)), [change(1, 0, true)]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::bus::Tell;
 use crate::bus::backend::{BusError, Directory, Streams};
 use crate::bus::engine::Engine;
+use crate::bus::task::spawn;
 
 /// How often within the time-out a gateway says that it lives: the look that finds it dead is the third without a word
 /// after the one that saw the last.
@@ -70,7 +71,7 @@ impl<B: Streams + Directory> Engine<B> {
             return;
         }
         let engine = Rc::clone(self);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             for orphan in &orphans {
                 if let Err(error) = engine.reap(orphan).await {
                     tracing::debug!(%error, orphan, "presence of a dead gateway stays for the next look");

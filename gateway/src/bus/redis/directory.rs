@@ -1,9 +1,10 @@
 //! What the control plane and the other gateways keep in Redis about users.
 
+use futures_util::future::try_join_all;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::keys;
 use hubbub_common::protocol::Role;
-use hubbub_common::token::{LOGIN_SESSION_SECONDS, LoginSession};
+use hubbub_common::token::{LOGIN_SESSION_SECONDS, LoginMark, LoginSession};
 use redis::cmd;
 
 use super::{RedisBackend, bus_error};
@@ -15,6 +16,27 @@ impl Directory for RedisBackend {
         command.arg(keys::login_session(hash)).arg("EX").arg(LOGIN_SESSION_SECONDS);
         let json: Option<String> = command.query_async(&mut self.commands()).await.map_err(bus_error)?;
         Ok(json.and_then(|json| serde_json::from_str(&json).ok()))
+    }
+
+    async fn logins(&self, user: UserId) -> Result<Vec<LoginMark>, BusError> {
+        let mut list = cmd("ZRANGE");
+        list.arg(keys::login_sessions_of(user)).arg(0).arg(-1);
+        let hashes: Vec<String> = list.query_async(&mut self.commands()).await.map_err(bus_error)?;
+        // One command each: in a Cluster they live apart. Without a word about their use, unlike `login_session`.
+        let look_up = |hash: &String| {
+            let mut get = cmd("GET");
+            get.arg(keys::login_session(hash));
+            async move { get.query_async::<Option<String>>(&mut self.commands()).await }
+        };
+        let found = try_join_all(hashes.iter().map(look_up)).await.map_err(bus_error)?;
+        let sessions =
+            found.iter().flatten().filter_map(|json| serde_json::from_str::<LoginSession>(json).ok());
+        Ok(sessions.map(|session| LoginMark::of(&session.id)).collect())
+    }
+
+    async fn knows_members(&self) -> Result<bool, BusError> {
+        let mut command = cmd("EXISTS");
+        command.arg(keys::MEMBERSHIP_LOADED).query_async(&mut self.commands()).await.map_err(bus_error)
     }
 
     async fn roles(&self, user: UserId, rooms: &[RoomId]) -> Result<Vec<Option<Role>>, BusError> {

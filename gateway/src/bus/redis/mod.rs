@@ -24,7 +24,7 @@ use redis::aio::{MultiplexedConnection, PubSubStream};
 
 use super::backend::{BusError, READ_WAIT};
 use author::Asked;
-use roll::Known;
+pub(crate) use roll::Known;
 use streams::READ_ENTRIES_MAX;
 
 /// See the module's text.

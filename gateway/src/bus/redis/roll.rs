@@ -10,7 +10,7 @@ const SILENT_MAX: u8 = 3;
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(crate) struct Known {
     /// Last heartbeat, and looks since then without another.
     runs: HashMap<String, (String, u8)>,
     /// Runs that have ended, and whose entries are being removed.
@@ -21,7 +21,7 @@ pub(super) struct Known {
 
 impl Known {
     /// One of the looks that come at regular times; gives the runs that fell silent. `own` never does.
-    pub(super) fn look(&mut self, own: &str, runs: Vec<(String, String)>, gone: Vec<String>) -> Vec<String> {
+    pub(crate) fn look(&mut self, own: &str, runs: Vec<(String, String)>, gone: Vec<String>) -> Vec<String> {
         let mut before = std::mem::take(&mut self.runs);
         self.learn(runs, gone);
         let mut silent = Vec::new();
@@ -43,7 +43,7 @@ impl Known {
     }
 
     /// A look between those, because a run that nobody knew was met.
-    pub(super) fn look_for(
+    pub(crate) fn look_for(
         &mut self,
         strangers: Vec<String>,
         runs: Vec<(String, String)>,
@@ -65,18 +65,18 @@ impl Known {
     }
 
     /// Nothing is left of a run that had ended.
-    pub(super) fn forget(&mut self, run: &str) {
+    pub(crate) fn forget(&mut self, run: &str) {
         self.gone.remove(run);
     }
 
     /// Whether a run's users are online.
-    pub(super) fn lives(&self, run: &str) -> bool {
+    pub(crate) fn lives(&self, run: &str) -> bool {
         self.runs.contains_key(run)
     }
 
     /// Whether a run's users are online as far as anybody was told; `None` where nothing is known of it. Those of one
     /// that has ended are until its entries are removed, because then it is told.
-    pub(super) fn has(&self, run: &str) -> Option<bool> {
+    pub(crate) fn has(&self, run: &str) -> Option<bool> {
         if self.runs.contains_key(run) || self.gone.contains(run) {
             Some(true)
         } else {

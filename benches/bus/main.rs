@@ -251,6 +251,8 @@ impl Driver {
             }
             Tell::Gap(_) => return Err("the bus was too slow for trimming".to_owned()),
             Tell::RoleChanged { .. }
+            | Tell::RoleFound { .. }
+            | Tell::CheckLogins
             | Tell::RoomDeleted(_)
             | Tell::SessionsEnded(..)
             | Tell::TellPresence(_)

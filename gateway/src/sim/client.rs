@@ -176,7 +176,8 @@ impl Client {
             return Ok(());
         }
         let Some(line) = &self.line else { return Err(format!("{} has no connection", self.name)) };
-        if let Some(asked) = line.asked.values().next() {
+        // Who is online is asked until the answer is right.
+        if let Some(asked) = line.asked.values().find(|asked| !matches!(asked, Asked::Other(_))) {
             return Err(format!("{} waits for an answer to {asked:?}", self.name));
         }
         let is_alive =

@@ -382,6 +382,6 @@ impl World {
             let one = usize::try_from(self.scene.below(self.clients.len() as u64)).unwrap();
             self.clients[one].ask_presence(&online);
         }
-        told
+        told.map_err(|what| format!("{what}: {:?}", self.redis.online.borrow()))
     }
 }

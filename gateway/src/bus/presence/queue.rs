@@ -21,8 +21,8 @@ type OfRoom = BTreeMap<(UserId, u16), Change>;
 
 #[derive(Debug, Clone, Copy)]
 struct Change {
-    /// What the backend knows.
-    was_online: bool,
+    /// What the backend knows, where that is certain.
+    was_online: Option<bool>,
     online: bool,
 }
 
@@ -42,7 +42,7 @@ impl PresenceQueue {
             // It tells everything soon, and this is part of it.
             return;
         }
-        let change = Change { was_online: !online, online };
+        let change = Change { was_online: Some(!online), online };
         self.changes.entry(room).or_default().entry((user, core)).or_insert(change).online = online;
         let held = self.rooms.entry(room).or_default();
         held.users = if online { held.users + 1 } else { held.users.saturating_sub(1) };
@@ -63,14 +63,13 @@ impl PresenceQueue {
         self.changes.remove(&room).map(changed).unwrap_or_default()
     }
 
-    /// The backend perhaps did not take these: they are tried again. Where a newer one has come, that one is told,
-    /// also if it leads back to what the backend was to know.
+    /// The backend perhaps did not take these, and perhaps did: they are tried again, or what is newer is told, wherever
+    /// that leads.
     pub(super) fn put_back(&mut self, room: RoomId, changes: &[PresenceChange]) {
         let of_room = self.changes.entry(room).or_default();
         for PresenceChange { user, core, online } in changes {
-            let refused = Change { was_online: !online, online: *online };
-            let change = of_room.entry((*user, *core)).or_insert(refused);
-            change.was_online = !change.online;
+            let refused = Change { was_online: None, online: *online };
+            of_room.entry((*user, *core)).or_insert(refused).was_online = None;
         }
     }
 
@@ -125,7 +124,7 @@ impl PresenceQueue {
 
 /// There and back is no change.
 fn changed(changes: OfRoom) -> Vec<PresenceChange> {
-    let changed = changes.into_iter().filter(|(_, change)| change.online != change.was_online);
+    let changed = changes.into_iter().filter(|(_, change)| change.was_online != Some(change.online));
     changed.map(|((user, core), change)| PresenceChange { user, core, online: change.online }).collect()
 }
 
@@ -195,6 +194,16 @@ mod tests {
         queue.push(room(1), user(1), 0, true);
         queue.put_back(room(1), &refused);
         assert_eq!(queue.take_of(room(1)), [change(1, 0, true)]);
+    }
+
+    #[test]
+    fn what_was_perhaps_taken_is_taken_back() {
+        let mut queue = PresenceQueue::default();
+        queue.push(room(1), user(1), 0, true);
+        let refused = queue.take_of(room(1));
+        queue.put_back(room(1), &refused);
+        queue.push(room(1), user(1), 0, false);
+        assert_eq!(queue.take_of(room(1)), [change(1, 0, false)]);
     }
 
     #[test]

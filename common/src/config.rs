@@ -260,7 +260,7 @@ pub fn within<T: FromStr + PartialOrd + fmt::Display>(
 }
 
 /// What stands in a file.
-pub(crate) fn read_file(path: &str) -> Result<Vec<u8>, String> {
+pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
 }
 

@@ -58,4 +58,7 @@ pub struct Health {
     /// Control: entries that wait to be persisted, over all shards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream_lag: Option<u64>,
+    /// Control: why messages do not reach Postgres, as far as this instance tried to write them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_writer_problem: Option<&'static str>,
 }

@@ -42,6 +42,10 @@ pub fn ended_session(id: &str) -> String {
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
 
+/// Hash: shard to the number of entries in its stream that are persisted, as the leader last saw it: what else the
+/// stream holds waits. In the slot of [`PERSISTER_LAG`].
+pub const PERSISTER_KEPT: &str = "{persister:lag}:kept";
+
 /// List: what gateways ask the control plane ([`crate::asks`]), oldest first.
 pub const ASKS: &str = "asks";
 

@@ -93,11 +93,15 @@ names! {
 
     REQUESTS: Counter "hubbub_control_requests_total", "HTTP requests by method, route and status.";
     REQUEST_SECONDS: Histogram "hubbub_control_request_seconds", "Time to answer HTTP requests, by method and route.";
-    POOL_CONNECTIONS: Gauge "hubbub_control_database_connections", "Connections to Postgres, by state: idle, used.";
-    POOL_CONNECTIONS_MAX: Gauge "hubbub_control_database_connections_max", "Connections to Postgres that the pool may open.";
+    POOL_CONNECTIONS: Gauge "hubbub_control_database_connections", "Connections to Postgres, by pool (primary, replica) and state: idle, used.";
+    POOL_CONNECTIONS_MAX: Gauge "hubbub_control_database_connections_max", "Connections to Postgres that a pool may open, by pool.";
+    POOL_WAITING: Gauge "hubbub_control_database_waiting", "Requests that wait for a connection to Postgres, by pool.";
+    REPLICA_BEHIND_SECONDS: Gauge "hubbub_control_replica_behind_seconds", "How far the replica for history is behind at most; past the bound the primary is read.";
     UPLOADS: Counter "hubbub_control_uploads_total", "Uploads by event: presigned, complete, refused, unused (removed, because no message refers to them).";
     PERSISTER_LEADER: Gauge "hubbub_persister_leader", "1 on the instance that writes the streams into Postgres.";
     PERSISTED: Counter "hubbub_persister_records_total", "Records persisted, by kind.";
     PERSISTER_LAG: Gauge "hubbub_persister_lag_entries", "Entries that wait to be persisted, by shard.";
+    PERSISTER_LAG_SECONDS: Gauge "hubbub_persister_lag_seconds", "Age of the oldest entry that waits to be persisted; 0 where none does.";
+    PERSISTER_PROBLEM: Gauge "hubbub_persister_problem", "1 while messages don't reach Postgres, by reason: redis, database, database-read-only, database-full, entry.";
     PERSISTER_COMMIT_SECONDS: Histogram "hubbub_persister_commit_seconds", "Time of one batch transaction.";
 }

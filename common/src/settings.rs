@@ -100,6 +100,10 @@ settings! {
     DATABASE_URL = Setting::new("HUBBUB_DATABASE_URL", Some("postgresql:///hubbub"), "Postgres, through a pooler if you like").alias("DATABASE_URL").secret();
     DIRECT_DATABASE_URL = Setting::new("HUBBUB_DIRECT_DATABASE_URL", None, "Postgres, not through a pooler: migrations and batch writer [default: HUBBUB_DATABASE_URL]").alias("DIRECT_URL").secret();
     READ_DATABASE_URL = Setting::new("HUBBUB_READ_DATABASE_URL", None, "replica for history [default: none]").secret();
+    READ_STALENESS_MS_MAX = Setting::new("HUBBUB_READ_STALENESS_MS_MAX", Some("2000"), "how far the replica of HUBBUB_READ_DATABASE_URL may be behind, milliseconds; past it the primary is read");
+    RETENTION_DAYS = Setting::new("HUBBUB_RETENTION_DAYS", Some("0"), "after which months of messages are dropped, days; 0 = never");
+    JANITOR_SECONDS = Setting::new("HUBBUB_JANITOR_SECONDS", Some("60"), "how often background work on stored messages is looked for, seconds");
+    DATABASE_CA_FILE = Setting::new("HUBBUB_DATABASE_CA_FILE", None, "PEM file with the certificates that vouch for Postgres, for URLs with sslmode=verify-full [default: those of the system]");
     DATABASE_CONNECTIONS_MAX = Setting::new("HUBBUB_DATABASE_CONNECTIONS_MAX", Some("16"), "connections to Postgres, at most");
     AUTH_PER_MINUTE = Setting::new("HUBBUB_AUTH_PER_MINUTE", Some("300"), "logins and registrations per minute and client address over all instances; 0 = no limit");
     WRITES_PER_MINUTE = Setting::new("HUBBUB_WRITES_PER_MINUTE", Some("1200"), "requests that change something, per minute and user over all instances; 0 = no limit");
@@ -172,6 +176,10 @@ pub fn control() -> Vec<Setting> {
         DATABASE_URL,
         DIRECT_DATABASE_URL,
         READ_DATABASE_URL,
+        READ_STALENESS_MS_MAX,
+        DATABASE_CA_FILE,
+        RETENTION_DAYS,
+        JANITOR_SECONDS,
         DATABASE_CONNECTIONS_MAX,
         AUTH_PER_MINUTE,
         WRITES_PER_MINUTE,

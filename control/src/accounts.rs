@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use hubbub_common::clock::now_ms;
 use hubbub_common::ids::UserId;
 
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::error::Error;
+use crate::janitor;
 use crate::origin::Origin;
 use crate::store::users::User;
-use crate::store::{audit, users};
+use crate::store::{audit, erasures, users};
 
 /// What a new account is made of.
 #[derive(Debug)]
@@ -115,6 +117,16 @@ pub async fn lift_ban(app: &App, operator: &Caller, user: UserId) -> Result<(), 
     users::set_banned(&*transaction, user, false).await?;
     let detail = format!("user {user}");
     audit::add(&*transaction, Some(operator.user), "user ban lifted", &detail, &operator.origin).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Has everything that somebody wrote until now erased, by the janitor.
+pub async fn erase_messages(app: &App, user: UserId, origin: &Origin) -> Result<(), Error> {
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    erasures::wish(&*transaction, user, janitor::up_to_now(), now_ms()).await?;
+    audit::add(&*transaction, None, "messages erased", &format!("user {user}"), origin).await?;
     transaction.commit().await?;
     Ok(())
 }

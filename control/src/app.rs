@@ -1,7 +1,6 @@
 //! What every request can reach: pools, Redis, keys, settings.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use deadpool_postgres::{Object, Pool};
 use hubbub_common::clock::Monotonic;
@@ -12,7 +11,9 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use crate::config::Config;
 use crate::error::Error;
 use crate::password::Passwords;
+use crate::persister;
 use crate::publish::Publisher;
+use crate::replica::Replica;
 use crate::uploads::Store;
 
 /// See the module's text. Cheap to clone.
@@ -25,8 +26,8 @@ pub struct Parts {
     pub config: Config,
     /// Connections to Postgres.
     pub pool: Pool,
-    /// Connections to a replica, where there is one.
-    pub read_pool: Option<Pool>,
+    /// A replica for history, where there is one.
+    pub replica: Option<Replica>,
     /// Connections to Redis; reconnect by themselves.
     pub redis: Commands,
     /// Signs tickets.
@@ -42,39 +43,9 @@ pub struct Parts {
     /// Where uploaded files are.
     pub uploads: Store,
     /// What the persister tells.
-    pub persister: PersisterStatus,
+    pub persister: persister::Status,
     /// Since the start.
     pub clock: Monotonic,
-}
-
-/// What the persister tells about itself.
-#[derive(Debug, Default)]
-pub struct PersisterStatus {
-    leader: AtomicBool,
-    lag: AtomicU64,
-}
-
-impl PersisterStatus {
-    /// Notes whether this instance writes.
-    pub fn set_leader(&self, leader: bool) {
-        self.leader.store(leader, Ordering::Relaxed);
-        metrics::gauge!(hubbub_common::metrics::PERSISTER_LEADER.name).set(if leader { 1.0 } else { 0.0 });
-    }
-
-    /// Whether this instance writes.
-    pub fn is_leader(&self) -> bool {
-        self.leader.load(Ordering::Relaxed)
-    }
-
-    /// Notes how many entries wait to be persisted.
-    pub fn set_lag(&self, entries: u64) {
-        self.lag.store(entries, Ordering::Relaxed);
-    }
-
-    /// How many entries wait to be persisted.
-    pub fn lag(&self) -> u64 {
-        self.lag.load(Ordering::Relaxed)
-    }
 }
 
 impl App {
@@ -88,10 +59,10 @@ impl App {
         Ok(self.pool.get().await?)
     }
 
-    /// A connection for history: to the replica, where there is one that answers.
+    /// A connection for history: to the replica, where there is one that answers and is fresh enough.
     pub async fn read_database(&self) -> Result<Object, Error> {
-        if let Some(pool) = &self.read_pool
-            && let Ok(connection) = pool.get().await
+        if let Some(replica) = &self.replica
+            && let Some(connection) = replica.connection().await
         {
             return Ok(connection);
         }

@@ -3,17 +3,13 @@
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command};
-use hubbub_common::config::{Shared, seconds, within};
+use hubbub_common::config::{Shared, read_file, seconds, within};
 use hubbub_common::settings::{self as names, SettingError, Settings};
 use hubbub_common::token::SecretKey;
-use tokio_postgres::Config as PgConfig;
-use tokio_postgres::config::Host;
 
+use crate::database::{Database, Tls};
 use crate::rate::Limit;
 use crate::uploads::settings::UploadSettings;
-
-/// Where Postgres listens on Debian when a URL names no host.
-const SOCKET_FOLDER: &str = "/var/run/postgresql";
 
 /// Every setting of the control plane.
 #[derive(Debug)]
@@ -21,11 +17,17 @@ pub struct Config {
     /// What gateways are told as well.
     pub shared: Shared,
     /// Postgres, perhaps through a pooler.
-    pub database: PgConfig,
+    pub database: Database,
     /// Postgres, not through a pooler.
-    pub direct_database: PgConfig,
+    pub direct_database: Database,
     /// A replica for history.
-    pub read_database: Option<PgConfig>,
+    pub read_database: Option<Database>,
+    /// How far that may be behind.
+    pub read_staleness_max: Duration,
+    /// How long messages are kept, unless for ever.
+    pub retention: Option<Duration>,
+    /// How often background work is looked for.
+    pub janitor_every: Duration,
     /// Connections to each.
     pub database_connections_max: usize,
     /// Logins and registrations from one address.
@@ -66,6 +68,7 @@ pub fn command() -> Command {
                 ),
         )
         .subcommand(users())
+        .subcommand(rooms())
         .args(names::args(&names::control()))
 }
 
@@ -94,20 +97,53 @@ fn users() -> Command {
         .subcommand(
             Command::new("make-operator").about("Lets somebody administer the whole system").arg(name()),
         )
+        .subcommand(
+            Command::new("erase-messages")
+                .about(
+                    "Has name and text of everything that somebody wrote until now erased, in the background",
+                )
+                .arg(name()),
+        )
         .subcommand(Command::new("remove-operator").about("Takes that right away").arg(name()))
         .subcommand(Command::new("list").about("Lists accounts: id, name, display name, what is special"))
+}
+
+fn rooms() -> Command {
+    Command::new("room")
+        .about("Changes what operators decide about rooms")
+        .subcommand_required(true)
+        .subcommand(
+            Command::new("retention")
+                .about("How long a room keeps its messages, where that is less than HUBBUB_RETENTION_DAYS")
+                .arg(Arg::new("room").required(true).value_name("ID"))
+                .arg(
+                    Arg::new("days")
+                        .required(true)
+                        .value_name("DAYS")
+                        .help("whole days from 1 to 36500, or none: as long as all others"),
+                ),
+        )
 }
 
 impl Config {
     /// Checks every setting.
     pub fn check(settings: &Settings) -> Result<Self, SettingError> {
         let shared = Shared::check(settings, &names::CONTROL_LISTEN, &names::CONTROL_ADMIN_LISTEN)?;
-        let database = settings.get(&names::DATABASE_URL, database)?;
+        let tls = Tls::new(settings.optional(&names::DATABASE_CA_FILE, read_file)?.as_deref())?;
+        let database = |url: &str| Database::parse(url, &tls);
+        let main = settings.get(&names::DATABASE_URL, database)?;
         Ok(Self {
             direct_database: settings
-                .optional(&names::DIRECT_DATABASE_URL, self::database)?
-                .unwrap_or_else(|| database.clone()),
-            read_database: settings.optional(&names::READ_DATABASE_URL, self::database)?,
+                .optional(&names::DIRECT_DATABASE_URL, database)?
+                .unwrap_or_else(|| main.clone()),
+            read_database: settings.optional(&names::READ_DATABASE_URL, database)?,
+            read_staleness_max: settings
+                .get(&names::READ_STALENESS_MS_MAX, within(10..=3_600_000))
+                .map(Duration::from_millis)?,
+            retention: Some(settings.get(&names::RETENTION_DAYS, within(0..=36_500))?)
+                .filter(|days| *days > 0)
+                .map(|days| Duration::from_hours(24 * days)),
+            janitor_every: settings.get(&names::JANITOR_SECONDS, seconds(1..=86_400))?,
             database_connections_max: settings.get(&names::DATABASE_CONNECTIONS_MAX, within(1..=1_000))?,
             auth_per_address: Limit {
                 name: "auth-address",
@@ -119,9 +155,14 @@ impl Config {
             },
             gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
             uploads: UploadSettings::check(settings)?,
-            database,
+            database: main,
             shared,
         })
+    }
+
+    /// How far back a client can resume, in milliseconds.
+    pub fn resume_window_ms(&self) -> u64 {
+        u64::try_from(self.shared.resume_window.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The secret of tickets, which most of the control plane can't do without.
@@ -134,29 +175,6 @@ impl Config {
         };
         self.shared.keys.current.as_ref().ok_or_else(missing)
     }
-}
-
-fn database(url: &str) -> Result<PgConfig, String> {
-    let expected = || "expected postgresql://[user[:password]@][host][:port]/database".to_owned();
-    let is_url = url.starts_with("postgresql://") || url.starts_with("postgres://");
-    let mut config: PgConfig = url.parse().ok().filter(|_| is_url).ok_or_else(expected)?;
-    if config.get_hosts().is_empty() {
-        config.host_path(SOCKET_FOLDER);
-    }
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(5));
-    }
-    Ok(config)
-}
-
-/// Where a database is, fit for logs.
-pub fn shown(config: &PgConfig) -> String {
-    let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
-        Host::Tcp(name) => name.clone(),
-        Host::Unix(path) => path.display().to_string(),
-    });
-    let port = config.get_ports().first().copied().unwrap_or(5432);
-    format!("{host}:{port}/{}", config.get_dbname().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -176,6 +194,10 @@ mod tests {
             ("HUBBUB_DATABASE_URL", "mysql://x"),
             ("HUBBUB_DIRECT_DATABASE_URL", "x"),
             ("HUBBUB_READ_DATABASE_URL", "postgresql://h:port/x"),
+            ("HUBBUB_READ_STALENESS_MS_MAX", "9"),
+            ("HUBBUB_RETENTION_DAYS", "-1"),
+            ("HUBBUB_JANITOR_SECONDS", "0"),
+            ("HUBBUB_DATABASE_CA_FILE", "/nowhere/at.all"),
             ("HUBBUB_DATABASE_CONNECTIONS_MAX", "0"),
             ("HUBBUB_AUTH_PER_MINUTE", "-1"),
             ("HUBBUB_WRITES_PER_MINUTE", "60001"),
@@ -187,9 +209,9 @@ mod tests {
     }
 
     #[test]
-    fn a_url_without_host_means_the_local_socket() {
-        assert_eq!(shown(&check(&[]).unwrap().database), "/var/run/postgresql:5432/hubbub");
+    fn the_direct_url_is_the_other_one_where_it_is_absent() {
+        assert_eq!(check(&[]).unwrap().database.shown(), "/var/run/postgresql:5432/hubbub");
         let other = check(&[("DATABASE_URL", "postgresql://ada:secret@db:6432/chat")]).unwrap();
-        assert_eq!(shown(&other.direct_database), "db:6432/chat");
+        assert_eq!(other.direct_database.shown(), "db:6432/chat");
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use hubbub_common::settings::{EXIT_BAD_SETTING, Settings, control};
 use hubbub_control::config::{self, Config};
-use hubbub_control::{Failed, migrate, serve, token, user};
+use hubbub_control::{Failed, migrate, room, serve, token, user};
 use mimalloc::MiMalloc;
 
 #[global_allocator]
@@ -32,14 +32,16 @@ fn run(matches: &ArgMatches) -> Result<(), Failed> {
         "migrate" => bring_up_to_date(&config),
         "token" => token::print(&config, flags),
         "user" => user::run(config, flags),
+        "room" => room::run(config, flags),
         _ => serve::serve(config),
     }
 }
 
 #[expect(clippy::print_stdout, reason = "what the command tells")]
 fn bring_up_to_date(config: &Config) -> Result<(), Failed> {
-    let database = serve::wait_for_postgres(config)?;
-    let applied = migrate::run(&database).map_err(|error| Failed::Other(format!("migrations: {error}")))?;
+    serve::wait_for_postgres(config)?;
+    let applied = migrate::run(&config.direct_database)
+        .map_err(|error| Failed::Other(format!("migrations: {error}")))?;
     for name in &applied {
         println!("applied {name}");
     }

@@ -41,7 +41,7 @@ pub async fn history(
 ) -> Result<Vec<Message>, Error> {
     rooms::role(app, caller, room).await?;
     let database = app.read_database().await?;
-    messages::page(&**database, room, page, limit).await
+    messages::page(&database, room, page, limit).await
 }
 
 /// Messages of a room with these words, newest first, before one. Quotes make a phrase, `or` and `-` are understood.
@@ -59,7 +59,7 @@ pub async fn search(
     }
     rooms::role(app, caller, room).await?;
     let database = app.read_database().await?;
-    messages::search(&**database, room, words, before, limit).await
+    messages::search(&database, room, words, before, limit).await
 }
 
 /// Sends a message through the room's stream.

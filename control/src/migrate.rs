@@ -1,7 +1,9 @@
 //! Bringing the schema up to date: ordered, only what is pending, under a lock.
 
-use postgres::{Config, NoTls};
+use postgres::Client;
 use refinery::Runner;
+
+use crate::database::{Database, describe};
 
 mod embedded {
     refinery::embed_migrations!("../migrations");
@@ -12,16 +14,16 @@ use embedded::migrations;
 const MIGRATE_LOCK: i64 = 0x6d69_6772_6174;
 
 /// Applies what is pending; gives what that was.
-pub fn run(config: &Config) -> Result<Vec<String>, String> {
-    let mut client = config.connect(NoTls).map_err(|error| describe(&error))?;
+pub fn run(database: &Database) -> Result<Vec<String>, String> {
+    let mut client = connect(database)?;
     client.execute("SELECT pg_advisory_lock($1)", &[&MIGRATE_LOCK]).map_err(|error| describe(&error))?;
     let report = runner().run(&mut client).map_err(|error| error.to_string())?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
 
 /// Names of the migrations that a database lacks.
-pub fn pending(config: &Config) -> Result<Vec<String>, String> {
-    let mut client = config.connect(NoTls).map_err(|error| describe(&error))?;
+pub fn pending(database: &Database) -> Result<Vec<String>, String> {
+    let mut client = connect(database)?;
     let has_history = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
     let has_history: bool = client.query_one(has_history, &[]).map_err(|error| describe(&error))?.get(0);
     let applied = if has_history {
@@ -39,12 +41,7 @@ fn runner() -> Runner {
     migrations::runner().set_grouped(false)
 }
 
-fn describe(error: &postgres::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
+fn connect(database: &Database) -> Result<Client, String> {
+    let config = postgres::Config::from(database.config.clone());
+    config.connect(database.tls.clone()).map_err(|error| describe(&error))
 }

@@ -14,13 +14,14 @@ use hubbub_common::token::{Signer, Verifier};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_postgres::NoTls;
 
-use crate::app::{App, Parts, PersisterStatus};
-use crate::config::{Config, shown};
+use crate::app::{App, Parts};
+use crate::config::Config;
+use crate::database::describe;
 use crate::password::Passwords;
 use crate::publish::Publisher;
-use crate::{Failed, answers, http, membership, migrate, persister, store, uploads};
+use crate::replica::Replica;
+use crate::{Failed, answers, http, janitor, membership, migrate, persister, replica, store, uploads};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
@@ -30,7 +31,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 21] = [
+const PROBES: [&[&str]; 22] = [
     &["EVAL", "return 0", "1", "bus:{0}"],
     &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
     &["EVAL", "return 0", "1", "rate:x:y"],
@@ -39,6 +40,7 @@ const PROBES: [&[&str]; 21] = [
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
     &["XTRIM", "bus:{0}", "MINID", "0"],
     &["XLEN", "bus:{0}"],
+    &["HGETALL", "{persister:lag}:kept"],
     &["HSET", "last:{0}", "room", "id", "odd"],
     &["HSET", "roles:0", "room", "role", "odd"],
     &["DEL", "roles:0"],
@@ -71,9 +73,9 @@ pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed
         name: hubbub_common::settings::JWT_PUBLIC_KEY_FILE.name,
         problem: error.to_string(),
     })?;
-    let database = wait_for_postgres(&config)?;
-    let pending =
-        migrate::pending(&database).map_err(|error| Failed::Other(format!("migrations: {error}")))?;
+    wait_for_postgres(&config)?;
+    let pending = migrate::pending(&config.direct_database);
+    let pending = pending.map_err(|error| Failed::Other(format!("migrations: {error}")))?;
     if !pending.is_empty() {
         let names = pending.join(", ");
         return Err(Failed::Other(format!(
@@ -87,11 +89,15 @@ pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed
         let redis = start(&shared.redis, shared.shards, shared.wait, &PROBES).await?;
         let metrics = install_metrics().map_err(Failed::Other)?;
         let pool = |of| store::pool(of, config.database_connections_max).map_err(Failed::Other);
-        let window_ms = u64::try_from(config.shared.resume_window.as_millis()).unwrap_or(u64::MAX);
+        let window_ms = config.resume_window_ms();
         let passwords_at_once = std::thread::available_parallelism().map_or(2, usize::from);
         Ok::<_, Failed>(App::new(Parts {
             pool: pool(&config.database)?,
-            read_pool: config.read_database.as_ref().map(pool).transpose()?,
+            replica: config
+                .read_database
+                .as_ref()
+                .map(|database| Ok::<_, Failed>(Replica::new(pool(database)?, config.read_staleness_max)))
+                .transpose()?,
             signer,
             verifier,
             passwords: Passwords::new(passwords_at_once).map_err(|error| Failed::Other(error.to_string()))?,
@@ -100,7 +106,7 @@ pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed
             metrics,
             uploads: uploads::Store::new(&config.uploads, config.jwt_secret()?.secret.reveal().as_bytes())
                 .map_err(|problem| SettingError { name: UPLOADS_URL.name, problem })?,
-            persister: PersisterStatus::default(),
+            persister: persister::Status::new(),
             clock: Monotonic::start(),
             config,
         }))
@@ -120,6 +126,8 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         .map_err(|error| Failed::Other(format!("the membership cache: {error:?}")))?;
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
+    tokio::spawn(janitor::run(app.clone()));
+    tokio::spawn(replica::watch(app.clone()));
     tokio::spawn(answers::run(app.clone()));
     tokio::spawn(uploads::unused::run(app.clone()));
     let metrics = app.metrics.clone();
@@ -155,24 +163,17 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Waits for Postgres on the direct URL; gives how to reach it.
-pub fn wait_for_postgres(config: &Config) -> Result<postgres::Config, Failed> {
-    let direct = postgres::Config::from(config.direct_database.clone());
+/// Waits for Postgres on the direct URL.
+pub fn wait_for_postgres(config: &Config) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failed::Other(format!("the runtime: {error}")))?;
-    let same = config.direct_database == config.database;
+    let direct = &config.direct_database;
+    let same = direct.config == config.database.config;
     let name = if same { DATABASE_URL.name } else { DIRECT_DATABASE_URL.name };
-    let reach = async || {
-        let (client, connection) = config.direct_database.connect(NoTls).await?;
-        drop(client);
-        let _ = connection.await;
-        Ok::<_, tokio_postgres::Error>(())
-    };
-    runtime.block_on(wait(config.shared.wait, reach, |error: &tokio_postgres::Error| {
-        let cause = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-        format!("Postgres at {}: {error}{cause}: start it, or set {name}", shown(&config.direct_database))
-    }))?;
-    Ok(direct)
+    let reach = async || direct.connect().await.map(drop);
+    runtime.block_on(wait(config.shared.wait, reach, |error| {
+        format!("Postgres at {}: {}: start it, or set {name}", direct.shown(), describe(error))
+    }))
 }
 
 /// Tries until it works or the time is over.

@@ -52,6 +52,10 @@ async fn perform(
             let user = accounts::by_name(app, &username).await?;
             accounts::set_password(app, user.id, password, &origin).await?;
         }
+        ("erase-messages", _) => {
+            let user = accounts::by_name(app, &username).await?;
+            accounts::erase_messages(app, user.id, &origin).await?;
+        }
         ("make-operator" | "remove-operator", _) => {
             let user = accounts::by_name(app, &username).await?;
             accounts::set_operator(app, user.id, command == "make-operator", &origin).await?;
@@ -90,7 +94,7 @@ fn read_password() -> Result<String, Failed> {
 
 /// With what is wrong inside, which a client of the API would not be told.
 #[expect(clippy::wildcard_enum_match_arm, reason = "the others say it all")]
-fn describe(error: &Error) -> String {
+pub(crate) fn describe(error: &Error) -> String {
     match error {
         Error::Invalid(fields) => {
             let fields: Vec<_> = fields.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();

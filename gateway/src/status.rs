@@ -112,6 +112,7 @@ impl Status {
             driver: Some(self.driver),
             batch_writer_leader: None,
             stream_lag: None,
+            batch_writer_problem: None,
         };
         (status.http_status(), serde_json::to_string(&health).unwrap_or_default())
     }

@@ -27,6 +27,10 @@ async fn set_or_get<T>(connection: &mut impl ConnectionLike, key: &str, value: T
 where
     T: redis::ToRedisArgs + redis::FromRedisValue,
 {
+    // Looked for first: a Redis whose memory is used up refuses a SET that would change nothing, too.
+    if let Some(agreed) = cmd("GET").arg(key).query_async(connection).await? {
+        return Ok(agreed);
+    }
     let mut set = cmd("SET");
     set.arg(key).arg(value).arg("NX");
     // Whoever was first has set it.

@@ -23,6 +23,10 @@ use crate::shard::Shard;
 /// How long the key lives, seconds: nobody needs it.
 const KEPT_SECONDS: u64 = 60;
 
+/// The write, although Redis has no memory left: what is read is persisted and trimmed, which frees it.
+const WRITE: &str = "#!lua flags=allow-oom
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])";
+
 /// What is said when they do not have it in time.
 pub fn not_replicated() -> RedisError {
     (ErrorKind::Client, "too few replicas have what was appended").into()
@@ -47,7 +51,7 @@ impl Replication {
     /// Whether replicas have what was read of a shard's stream on this connection.
     pub async fn is_done(self, shard: Shard, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
         let mut both = pipe();
-        both.cmd("SET").arg(keys::read_at(shard)).arg(now_ms()).arg("EX").arg(KEPT_SECONDS).ignore();
+        both.cmd("EVAL").arg(WRITE).arg(1).arg(keys::read_at(shard)).arg(now_ms()).arg(KEPT_SECONDS).ignore();
         both.cmd("WAIT").arg(self.replicas).arg(u64::try_from(self.wait.as_millis()).unwrap_or(1));
         let answer = timeout(self.wait + RESPONSE_MAX, both.query_async::<(u32,)>(connection)).await;
         let (have,) = answer.unwrap_or_else(|_| Err(timed_out("replicas could not be asked")))?;

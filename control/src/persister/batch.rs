@@ -1,6 +1,6 @@
 //! What one transaction writes: gathered from entries, repeats dropped, later states put over earlier ones.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hubbub_common::dedupe::{Dedupe, Verdict};
 use hubbub_common::entry::{Entry, EntryError, Record};
@@ -33,7 +33,7 @@ pub(super) struct Batch {
     pub(super) edits: BTreeMap<(RoomId, MessageId), (UserId, String, u64)>,
     /// Uploads that new messages name.
     pub(super) uses: Vec<(UploadId, RoomId, MessageId)>,
-    pub(super) deletions: Vec<(RoomId, MessageId)>,
+    pub(super) deletions: BTreeSet<(RoomId, MessageId)>,
     /// By room, message, user and emoji: whether it stands.
     pub(super) reactions: BTreeMap<(RoomId, MessageId, UserId, String), bool>,
     /// By room and user: the newest event read.
@@ -122,10 +122,14 @@ impl Batch {
                     reply_to,
                 });
             }
+            // What is deleted stays as it is, also where both come in one batch.
+            Record::Edited { room, msg, .. } if self.deletions.contains(&(room, msg)) => {}
             Record::Edited { room, from, msg, body } => {
                 self.edits.insert((room, msg), (from, storable(&body), id.ts()));
             }
-            Record::Deleted { room, msg, .. } => self.deletions.push((room, msg)),
+            Record::Deleted { room, msg, .. } => {
+                self.deletions.insert((room, msg));
+            }
             Record::Reacted { room, from, msg, emoji, on } => {
                 self.reactions.insert((room, msg, from, storable(&emoji)), on);
             }

@@ -14,7 +14,12 @@ use redis::{Cmd, cmd};
 use tokio_postgres::Client;
 
 use super::Stopped;
+use super::lag::Position;
+use crate::store::sql::Sql as _;
 
+/// Sets fields, although Redis has no memory left: what is told here is what trimming waits for.
+const TELL: &str = "#!lua flags=allow-oom
+for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end";
 /// Rooms in one query.
 const ROOMS_PER_PAGE: i64 = 10_000;
 
@@ -28,8 +33,8 @@ pub(super) async fn tell(
 ) -> Result<(), Stopped> {
     let mut by_shard: HashMap<Shard, Cmd> = HashMap::new();
     for (shard, told_to) in told_to {
-        let mut set = cmd("HSET");
-        set.arg(keys::last(*shard)).arg(keys::LAST_TOLD_TO).arg(told_to.to_string());
+        let mut set = cmd("EVAL");
+        set.arg(TELL).arg(1).arg(keys::last(*shard)).arg(keys::LAST_TOLD_TO).arg(told_to.to_string());
         by_shard.insert(*shard, set);
     }
     for (room, last) in last {
@@ -47,11 +52,11 @@ pub(super) async fn complete(
     redis: &Commands,
     client: &Client,
     shards: Shards,
-    offsets: impl Iterator<Item = (Shard, EntryId)>,
+    positions: &[Position],
 ) -> Result<(), Stopped> {
     let mut behind = HashMap::new();
     let mut complete_to = MessageId::MAX;
-    for (shard, offset) in offsets {
+    for Position { shard, offset, .. } in positions.iter().copied() {
         let mut get = cmd("HGET");
         get.arg(keys::last(shard)).arg(keys::LAST_TOLD_TO);
         let told_to: Option<String> = get.query_async(&mut redis.clone()).await?;
@@ -69,7 +74,7 @@ pub(super) async fn complete(
     let mut after = 0i64;
     loop {
         let sql = "SELECT room, last_id FROM room_counters WHERE room > $1 AND last_id >= $2 ORDER BY room LIMIT $3";
-        let page = client.query(sql, &[&after, &complete_to.as_i64(), &ROOMS_PER_PAGE]).await?;
+        let page = client.rows(sql, &[&after, &complete_to.as_i64(), &ROOMS_PER_PAGE]).await?;
         let Some(newest) = page.last() else { break };
         after = newest.get(0);
         let rooms =

@@ -14,6 +14,7 @@ use hubbub_common::shard::{Shard, Shards};
 use tokio_postgres::Client;
 
 use super::Stopped;
+use crate::store::sql::Sql as _;
 
 /// The messages of a shard that are persisted already.
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ impl Recovery {
         let recent = "SELECT m.room, m.id, m.author, m.nonce
                       FROM room_counters c JOIN messages m ON m.room = c.room AND m.id >= $1
                       WHERE c.last_id >= $1 ORDER BY m.id";
-        for row in client.query(recent, &[&since]).await? {
+        for row in client.rows(recent, &[&since]).await? {
             let (room, id, author): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
             let nonce: Option<&str> = row.get(3);
             let (Some(room), Some(id)) = (RoomId::from_i64(room), MessageId::from_i64(id)) else { continue };

@@ -3,14 +3,15 @@
 use hubbub_common::clock::now_ms;
 use hubbub_common::ids::UserId;
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 
+use super::sql::Sql;
 use crate::error::Error;
 use crate::origin::Origin;
 
 /// Adds a line.
 pub async fn add(
-    client: &impl GenericClient,
+    client: &impl Sql,
     actor: Option<UserId>,
     action: &str,
     detail: &str,
@@ -20,7 +21,7 @@ pub async fn add(
     let sql = "INSERT INTO audit_log (at, actor, action, detail, address, request)
                VALUES ($1, $2, $3, $4, $5, $6)";
     let at = now_ms().cast_signed();
-    client.execute(sql, &[&at, &actor, &action, &detail, &origin.address, &origin.request]).await?;
+    client.run(sql, &[&at, &actor, &action, &detail, &origin.address, &origin.request]).await?;
     Ok(())
 }
 
@@ -53,17 +54,12 @@ pub struct Filter {
 }
 
 /// Lines before an id, newest first.
-pub async fn page(
-    client: &impl GenericClient,
-    filter: &Filter,
-    before: i64,
-    limit: i64,
-) -> Result<Vec<Line>, Error> {
+pub async fn page(client: &impl Sql, filter: &Filter, before: i64, limit: i64) -> Result<Vec<Line>, Error> {
     let sql = "SELECT id, at, actor, action, detail, address, request FROM audit_log
                WHERE id < $1 AND ($2::bigint IS NULL OR actor = $2) AND ($3::text IS NULL OR action = $3)
                ORDER BY id DESC LIMIT $4";
     let actor = filter.actor.map(UserId::as_i64);
-    let rows = client.query(sql, &[&before, &actor, &filter.action, &limit]).await?;
+    let rows = client.rows(sql, &[&before, &actor, &filter.action, &limit]).await?;
     let line = |row: &Row| Line {
         id: row.get::<_, i64>("id").to_string(),
         at: row.get("at"),

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::{Client, Row};
 
+use super::sql::{Sql, rows_in_time};
 use crate::error::Error;
 
 /// A message as history shows it.
@@ -54,12 +55,7 @@ pub enum Page {
 const COLUMNS: &str = "id, author, name, kind, body, nonce, reply_to, edited_at, deleted";
 
 /// A page of history, newest last.
-pub async fn page(
-    client: &impl GenericClient,
-    room: RoomId,
-    page: Page,
-    limit: i64,
-) -> Result<Vec<Message>, Error> {
+pub async fn page(client: &Client, room: RoomId, page: Page, limit: i64) -> Result<Vec<Message>, Error> {
     let (after, before, order) = match page {
         Page::Newest => (0, i64::MAX, "DESC"),
         Page::Before(before) => (0, before.as_i64(), "DESC"),
@@ -69,7 +65,7 @@ pub async fn page(
     let sql = format!(
         "SELECT {COLUMNS} FROM messages WHERE room = $1 AND id > $2 AND id < $3 ORDER BY id {order} LIMIT $4"
     );
-    let rows = client.query(&sql, &[&room.as_i64(), &after, &before, &limit]).await?;
+    let rows = rows_in_time(client, &sql, &[&room.as_i64(), &after, &before, &limit]).await?;
     let mut messages: Vec<Message> = rows.iter().filter_map(|row| message(room, row)).collect();
     if order == "DESC" {
         messages.reverse();
@@ -78,9 +74,10 @@ pub async fn page(
     Ok(messages)
 }
 
-/// Messages with these words, newest first, before one. The expression is that of the index.
+/// Messages with these words, newest first, before one. The expression is that of the index of months that are over;
+/// in the current one the room's messages are looked through.
 pub async fn search(
-    client: &impl GenericClient,
+    client: &Client,
     room: RoomId,
     words: &str,
     before: Option<MessageId>,
@@ -92,20 +89,16 @@ pub async fn search(
          AND room = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $4"
     );
     let before = before.map_or(i64::MAX, MessageId::as_i64);
-    let rows = client.query(&sql, &[&room.as_i64(), &words, &before, &limit]).await?;
+    let rows = rows_in_time(client, &sql, &[&room.as_i64(), &words, &before, &limit]).await?;
     let mut messages: Vec<Message> = rows.iter().filter_map(|row| message(room, row)).collect();
     add_reactions(client, room, &mut messages).await?;
     Ok(messages)
 }
 
 /// Who wrote a message, and whether it is deleted.
-pub async fn author(
-    client: &impl GenericClient,
-    room: RoomId,
-    id: MessageId,
-) -> Result<Option<(UserId, bool)>, Error> {
+pub async fn author(client: &impl Sql, room: RoomId, id: MessageId) -> Result<Option<(UserId, bool)>, Error> {
     let sql = "SELECT author, deleted FROM messages WHERE room = $1 AND id = $2";
-    let row = client.query_opt(sql, &[&room.as_i64(), &id.as_i64()]).await?;
+    let row = client.maybe_row(sql, &[&room.as_i64(), &id.as_i64()]).await?;
     Ok(row.and_then(|row| Some((UserId::from_i64(row.get(0))?, row.get(1)))))
 }
 
@@ -127,17 +120,13 @@ fn message(room: RoomId, row: &Row) -> Option<Message> {
     })
 }
 
-async fn add_reactions(
-    client: &impl GenericClient,
-    room: RoomId,
-    messages: &mut [Message],
-) -> Result<(), Error> {
+async fn add_reactions(client: &impl Sql, room: RoomId, messages: &mut [Message]) -> Result<(), Error> {
     if messages.is_empty() {
         return Ok(());
     }
     let ids: Vec<i64> = messages.iter().map(|message| message.id.as_i64()).collect();
     let sql = "SELECT msg, emoji, user_id FROM reactions WHERE room = $1 AND msg = ANY($2) ORDER BY msg, emoji, user_id";
-    let rows = client.query(sql, &[&room.as_i64(), &ids]).await?;
+    let rows = client.rows(sql, &[&room.as_i64(), &ids]).await?;
     let mut of: HashMap<i64, BTreeMap<String, Vec<UserId>>> = HashMap::new();
     for row in &rows {
         if let Some(user) = UserId::from_i64(row.get("user_id")) {

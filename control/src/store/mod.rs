@@ -2,23 +2,28 @@
 //! that rules decide what belongs together.
 
 pub mod audit;
+pub mod erasures;
 pub mod messages;
+pub mod partitions;
+pub mod retention;
 pub mod rooms;
+pub mod sql;
 pub mod uploads;
 pub mod users;
 
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
-use tokio_postgres::{Config, NoTls};
+
+use crate::database::Database;
 
 /// How long a request waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// A bounded pool; connects when first used.
-pub fn pool(config: &Config, connections_max: usize) -> Result<Pool, String> {
+pub fn pool(database: &Database, connections_max: usize) -> Result<Pool, String> {
     let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_config(config.clone(), NoTls, manager_config);
+    let manager = Manager::from_config(database.config.clone(), database.tls.clone(), manager_config);
     let timeouts = Timeouts { wait: Some(WAIT_MAX), create: Some(WAIT_MAX), recycle: Some(WAIT_MAX) };
     Pool::builder(manager)
         .max_size(connections_max)

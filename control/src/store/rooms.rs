@@ -4,9 +4,10 @@ use hubbub_common::clock::now_ms;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{GenericClient, Row};
 
+use super::sql::Sql;
 use super::users::{User, starting_with};
 use crate::error::Error;
 
@@ -84,28 +85,23 @@ fn room(row: &Row) -> Option<Room> {
 }
 
 /// A room as a user sees it, whether they may or not.
-pub async fn get(client: &impl GenericClient, id: RoomId, viewer: UserId) -> Result<Option<Room>, Error> {
+pub async fn get(client: &impl Sql, id: RoomId, viewer: UserId) -> Result<Option<Room>, Error> {
     let sql = format!("{SELECT} WHERE r.id = $2");
-    Ok(client.query_opt(&sql, &[&viewer.as_i64(), &id.as_i64()]).await?.as_ref().and_then(room))
+    Ok(client.maybe_row(&sql, &[&viewer.as_i64(), &id.as_i64()]).await?.as_ref().and_then(room))
 }
 
 /// The rooms of a user, by id, after one.
-pub async fn of_user(
-    client: &impl GenericClient,
-    user: UserId,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<Room>, Error> {
+pub async fn of_user(client: &impl Sql, user: UserId, after: i64, limit: i64) -> Result<Vec<Room>, Error> {
     let sql = format!(
         "{SELECT} WHERE m.role IS NOT NULL AND m.role <> 'banned' AND r.id > $2 ORDER BY r.id LIMIT $3"
     );
-    let rows = client.query(&sql, &[&user.as_i64(), &after, &limit]).await?;
+    let rows = client.rows(&sql, &[&user.as_i64(), &after, &limit]).await?;
     Ok(rows.iter().filter_map(room).collect())
 }
 
 /// Public rooms whose name begins so, by id, after one.
 pub async fn public(
-    client: &impl GenericClient,
+    client: &impl Sql,
     viewer: UserId,
     prefix: &str,
     after: i64,
@@ -115,30 +111,20 @@ pub async fn public(
         "{SELECT} WHERE r.kind = 'public' AND lower(r.name) LIKE $2 AND r.id > $3
          AND m.role IS DISTINCT FROM 'banned' ORDER BY r.id LIMIT $4"
     );
-    let rows = client.query(&sql, &[&viewer.as_i64(), &starting_with(prefix), &after, &limit]).await?;
+    let rows = client.rows(&sql, &[&viewer.as_i64(), &starting_with(prefix), &after, &limit]).await?;
     Ok(rows.iter().filter_map(room).collect())
 }
 
 /// Adds a room; `None` when it is public and its name is taken.
-pub async fn insert(
-    client: &impl GenericClient,
-    name: &str,
-    kind: Kind,
-    topic: &str,
-) -> Result<Option<RoomId>, Error> {
+pub async fn insert(client: &impl Sql, name: &str, kind: Kind, topic: &str) -> Result<Option<RoomId>, Error> {
     let sql = "INSERT INTO rooms (name, kind, topic, created_at) VALUES ($1, $2, $3, $4)
                ON CONFLICT (lower(name)) WHERE kind = 'public' DO NOTHING RETURNING id";
-    let row = client.query_opt(sql, &[&name, &kind.as_str(), &topic, &now_ms().cast_signed()]).await?;
+    let row = client.maybe_row(sql, &[&name, &kind.as_str(), &topic, &now_ms().cast_signed()]).await?;
     Ok(row.and_then(|row| RoomId::from_i64(row.get(0))))
 }
 
 /// Makes a user a member; false when they have a role already. What was said before counts as read.
-pub async fn add_member(
-    client: &impl GenericClient,
-    room: RoomId,
-    user: UserId,
-    role: Role,
-) -> Result<bool, Error> {
+pub async fn add_member(client: &impl Sql, room: RoomId, user: UserId, role: Role) -> Result<bool, Error> {
     let sql = "WITH added AS (
                    INSERT INTO room_members (room, user_id, role, joined_at, read_up_to, read_n)
                    SELECT $1, $2, $3, $4, coalesce(max(last_id), 0), coalesce(max(messages), 0)
@@ -146,37 +132,32 @@ pub async fn add_member(
                    ON CONFLICT DO NOTHING RETURNING room)
                UPDATE rooms SET members = members + 1 FROM added WHERE id = added.room";
     let params = (room.as_i64(), user.as_i64(), role.as_str(), now_ms().cast_signed());
-    Ok(client.execute(sql, &[&params.0, &params.1, &params.2, &params.3]).await? == 1)
+    Ok(client.run(sql, &[&params.0, &params.1, &params.2, &params.3]).await? == 1)
 }
 
 /// Ends a membership that is not a ban.
-pub async fn remove_member(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<bool, Error> {
+pub async fn remove_member(client: &impl Sql, room: RoomId, user: UserId) -> Result<bool, Error> {
     let sql = "WITH gone AS (
                    DELETE FROM room_members WHERE room = $1 AND user_id = $2 AND role <> 'banned' RETURNING room)
                UPDATE rooms SET members = members - 1 FROM gone WHERE id = gone.room";
-    Ok(client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await? == 1)
+    Ok(client.run(sql, &[&room.as_i64(), &user.as_i64()]).await? == 1)
 }
 
 /// Keeps every other change of roles in a room out until the transaction ends.
-pub async fn lock(client: &impl GenericClient, room: RoomId) -> Result<(), Error> {
-    client.execute("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", &[&room.as_i64()]).await?;
+pub async fn lock(client: &impl Sql, room: RoomId) -> Result<(), Error> {
+    client.run("SELECT 1 FROM rooms WHERE id = $1 FOR UPDATE", &[&room.as_i64()]).await?;
     Ok(())
 }
 
 /// A user's role in a room.
-pub async fn role_of(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<Option<Role>, Error> {
+pub async fn role_of(client: &impl Sql, room: RoomId, user: UserId) -> Result<Option<Role>, Error> {
     let sql = "SELECT role FROM room_members WHERE room = $1 AND user_id = $2";
-    let row = client.query_opt(sql, &[&room.as_i64(), &user.as_i64()]).await?;
+    let row = client.maybe_row(sql, &[&room.as_i64(), &user.as_i64()]).await?;
     Ok(row.and_then(|row| Role::parse(row.get(0))))
 }
 
 /// Gives a user a role, whether they had one or not. Who is banned is no member.
-pub async fn set_role(
-    client: &impl GenericClient,
-    room: RoomId,
-    user: UserId,
-    role: Role,
-) -> Result<(), Error> {
+pub async fn set_role(client: &impl Sql, room: RoomId, user: UserId, role: Role) -> Result<(), Error> {
     if add_member(client, room, user, role).await? {
         if role == Role::Banned {
             count_members(client, room, -1).await?;
@@ -186,7 +167,7 @@ pub async fn set_role(
     let sql = "UPDATE room_members m SET role = $3 FROM room_members past
                WHERE m.room = $1 AND m.user_id = $2 AND past.room = $1 AND past.user_id = $2
                RETURNING past.role = 'banned' AS was_banned";
-    let row = client.query_opt(sql, &[&room.as_i64(), &user.as_i64(), &role.as_str()]).await?;
+    let row = client.maybe_row(sql, &[&room.as_i64(), &user.as_i64(), &role.as_str()]).await?;
     let was_banned = row.is_some_and(|row| row.get("was_banned"));
     match (was_banned, role == Role::Banned) {
         (false, true) => count_members(client, room, -1).await,
@@ -195,31 +176,31 @@ pub async fn set_role(
     }
 }
 
-async fn count_members(client: &impl GenericClient, room: RoomId, more: i64) -> Result<(), Error> {
+async fn count_members(client: &impl Sql, room: RoomId, more: i64) -> Result<(), Error> {
     let sql = "UPDATE rooms SET members = members + $2 WHERE id = $1";
-    client.execute(sql, &[&room.as_i64(), &more]).await?;
+    client.run(sql, &[&room.as_i64(), &more]).await?;
     Ok(())
 }
 
 /// Takes a user's role away, a ban too.
-pub async fn remove_role(client: &impl GenericClient, room: RoomId, user: UserId) -> Result<(), Error> {
+pub async fn remove_role(client: &impl Sql, room: RoomId, user: UserId) -> Result<(), Error> {
     let sql = "WITH gone AS (
                    DELETE FROM room_members WHERE room = $1 AND user_id = $2 RETURNING room, role)
                UPDATE rooms SET members = members - 1 FROM gone
                WHERE id = gone.room AND gone.role <> 'banned'";
-    client.execute(sql, &[&room.as_i64(), &user.as_i64()]).await?;
+    client.run(sql, &[&room.as_i64(), &user.as_i64()]).await?;
     Ok(())
 }
 
 /// Changes what is given; false when the name is taken.
 pub async fn update(
-    client: &impl GenericClient,
+    client: &impl Sql,
     room: RoomId,
     name: Option<&str>,
     topic: Option<&str>,
 ) -> Result<bool, Error> {
     let sql = "UPDATE rooms SET name = coalesce($2, name), topic = coalesce($3, topic) WHERE id = $1";
-    match client.execute(sql, &[&room.as_i64(), &name, &topic]).await {
+    match client.run(sql, &[&room.as_i64(), &name, &topic]).await {
         Ok(_) => Ok(true),
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => Ok(false),
         Err(error) => Err(error.into()),
@@ -227,26 +208,26 @@ pub async fn update(
 }
 
 /// Deletes a room with its memberships; gives those who had a role in it.
-pub async fn delete(client: &impl GenericClient, room: RoomId) -> Result<Vec<UserId>, Error> {
+pub async fn delete(client: &impl Sql, room: RoomId) -> Result<Vec<UserId>, Error> {
     lock(client, room).await?;
     let sql = "DELETE FROM room_members WHERE room = $1 RETURNING user_id";
-    let members = client.query(sql, &[&room.as_i64()]).await?;
-    client.execute("DELETE FROM rooms WHERE id = $1", &[&room.as_i64()]).await?;
-    client.execute("DELETE FROM upload_uses WHERE room = $1", &[&room.as_i64()]).await?;
+    let members = client.rows(sql, &[&room.as_i64()]).await?;
+    client.run("DELETE FROM rooms WHERE id = $1", &[&room.as_i64()]).await?;
+    client.run("DELETE FROM upload_uses WHERE room = $1", &[&room.as_i64()]).await?;
     Ok(members.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
 }
 
 /// How many owners a room has; locks the room, so that the answer holds until the transaction ends.
-pub async fn count_owners(client: &impl GenericClient, room: RoomId) -> Result<i64, Error> {
+pub async fn count_owners(client: &impl Sql, room: RoomId) -> Result<i64, Error> {
     lock(client, room).await?;
     let sql = "SELECT count(*) FROM room_members WHERE room = $1 AND role = 'owner'";
-    Ok(client.query_one(sql, &[&room.as_i64()]).await?.get(0))
+    Ok(client.one_row(sql, &[&room.as_i64()]).await?.get(0))
 }
 
 /// Every room in which a user has a role.
-pub async fn roles_of(client: &impl GenericClient, user: UserId) -> Result<Vec<(RoomId, Role)>, Error> {
+pub async fn roles_of(client: &impl Sql, user: UserId) -> Result<Vec<(RoomId, Role)>, Error> {
     let rows =
-        client.query("SELECT room, role FROM room_members WHERE user_id = $1", &[&user.as_i64()]).await?;
+        client.rows("SELECT room, role FROM room_members WHERE user_id = $1", &[&user.as_i64()]).await?;
     Ok(rows
         .iter()
         .filter_map(|row| Some((RoomId::from_i64(row.get(0))?, Role::parse(row.get(1))?)))
@@ -254,13 +235,9 @@ pub async fn roles_of(client: &impl GenericClient, user: UserId) -> Result<Vec<(
 }
 
 /// Users with a role anywhere, after one.
-pub async fn users_with_roles(
-    client: &impl GenericClient,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<UserId>, Error> {
+pub async fn users_with_roles(client: &impl Sql, after: i64, limit: i64) -> Result<Vec<UserId>, Error> {
     let sql = "SELECT DISTINCT user_id FROM room_members WHERE user_id > $1 ORDER BY user_id LIMIT $2";
-    let rows = client.query(sql, &[&after, &limit]).await?;
+    let rows = client.rows(sql, &[&after, &limit]).await?;
     Ok(rows.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
 }
 
@@ -274,16 +251,11 @@ pub struct Member {
 }
 
 /// The members of a room, by user id, after one.
-pub async fn members(
-    client: &impl GenericClient,
-    room: RoomId,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<Member>, Error> {
+pub async fn members(client: &impl Sql, room: RoomId, after: i64, limit: i64) -> Result<Vec<Member>, Error> {
     let sql = "SELECT u.id, u.username, u.display_name, u.created_at, m.role
                FROM room_members m JOIN users u ON u.id = m.user_id
                WHERE m.room = $1 AND m.user_id > $2 ORDER BY m.user_id LIMIT $3";
-    let rows = client.query(sql, &[&room.as_i64(), &after, &limit]).await?;
+    let rows = client.rows(sql, &[&room.as_i64(), &after, &limit]).await?;
     let member = |row: &Row| {
         let user = User {
             id: UserId::from_i64(row.get("id"))?,
@@ -297,26 +269,17 @@ pub async fn members(
 }
 
 /// The direct room of two users.
-pub async fn direct(
-    client: &impl GenericClient,
-    one: UserId,
-    other: UserId,
-) -> Result<Option<RoomId>, Error> {
+pub async fn direct(client: &impl Sql, one: UserId, other: UserId) -> Result<Option<RoomId>, Error> {
     let (lower, higher) = (one.min(other).as_i64(), one.max(other).as_i64());
     let sql = "SELECT room FROM direct_rooms WHERE lower_user = $1 AND higher_user = $2";
-    let row = client.query_opt(sql, &[&lower, &higher]).await?;
+    let row = client.maybe_row(sql, &[&lower, &higher]).await?;
     Ok(row.and_then(|row| RoomId::from_i64(row.get(0))))
 }
 
 /// Makes a room the direct room of two users; false when they have one.
-pub async fn set_direct(
-    client: &impl GenericClient,
-    one: UserId,
-    other: UserId,
-    room: RoomId,
-) -> Result<bool, Error> {
+pub async fn set_direct(client: &impl Sql, one: UserId, other: UserId, room: RoomId) -> Result<bool, Error> {
     let (lower, higher) = (one.min(other).as_i64(), one.max(other).as_i64());
     let sql =
         "INSERT INTO direct_rooms (lower_user, higher_user, room) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    Ok(client.execute(sql, &[&lower, &higher, &room.as_i64()]).await? == 1)
+    Ok(client.run(sql, &[&lower, &higher, &room.as_i64()]).await? == 1)
 }

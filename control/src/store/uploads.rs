@@ -2,28 +2,29 @@
 
 use hubbub_common::clock::{UnixMs, now_ms};
 use hubbub_common::ids::{UploadId, UserId};
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 
+use super::sql::{Param, Sql};
 use crate::error::Error;
 use crate::uploads::Upload;
 
 /// Adds one that was announced.
-pub async fn insert(client: &impl GenericClient, upload: &Upload) -> Result<(), Error> {
+pub async fn insert(client: &impl Sql, upload: &Upload) -> Result<(), Error> {
     let sql = "INSERT INTO uploads (id, owner, file_name, content_type, size, created_at)
                VALUES ($1, $2, $3, $4, $5, $6)";
     let Upload { id, owner, file_name, content_type, size, is_complete: _ } = upload;
     let (id, owner, size) = (id.as_i64(), owner.as_i64(), size.cast_signed());
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+    let params: [&dyn Param; 6] =
         [&id, &owner, file_name, &content_type.as_str(), &size, &now_ms().cast_signed()];
-    client.execute(sql, &params).await?;
+    client.run(sql, &params).await?;
     Ok(())
 }
 
 /// The upload with this id.
-pub async fn get(client: &impl GenericClient, id: UploadId) -> Result<Option<Upload>, Error> {
+pub async fn get(client: &impl Sql, id: UploadId) -> Result<Option<Upload>, Error> {
     let sql = "SELECT id, owner, file_name, content_type, size, state = 'complete' AS is_complete
                FROM uploads WHERE id = $1";
-    let row = client.query_opt(sql, &[&id.as_i64()]).await?;
+    let row = client.maybe_row(sql, &[&id.as_i64()]).await?;
     Ok(row.as_ref().and_then(upload))
 }
 
@@ -39,31 +40,27 @@ fn upload(row: &Row) -> Option<Upload> {
 }
 
 /// Notes that the bytes are there; whether that is news.
-pub async fn set_complete(client: &impl GenericClient, id: UploadId) -> Result<bool, Error> {
+pub async fn set_complete(client: &impl Sql, id: UploadId) -> Result<bool, Error> {
     let sql = "UPDATE uploads SET state = 'complete' WHERE id = $1 AND state = 'pending'";
-    Ok(client.execute(sql, &[&id.as_i64()]).await? > 0)
+    Ok(client.run(sql, &[&id.as_i64()]).await? > 0)
 }
 
 /// Uploads announced before a time that no message names, oldest first.
-pub async fn unused(
-    client: &impl GenericClient,
-    announced_before: UnixMs,
-    limit: i64,
-) -> Result<Vec<UploadId>, Error> {
+pub async fn unused(client: &impl Sql, announced_before: UnixMs, limit: i64) -> Result<Vec<UploadId>, Error> {
     let sql = "SELECT id FROM uploads u WHERE created_at < $1
                AND NOT EXISTS (SELECT FROM upload_uses WHERE upload = u.id) ORDER BY created_at LIMIT $2";
-    let rows = client.query(sql, &[&announced_before.cast_signed(), &limit]).await?;
+    let rows = client.rows(sql, &[&announced_before.cast_signed(), &limit]).await?;
     Ok(rows.iter().filter_map(|row| UploadId::from_i64(row.get(0))).collect())
 }
 
 /// Forgets uploads.
-pub async fn remove(client: &impl GenericClient, ids: &[UploadId]) -> Result<(), Error> {
+pub async fn remove(client: &impl Sql, ids: &[UploadId]) -> Result<(), Error> {
     let ids: Vec<i64> = ids.iter().copied().map(UploadId::as_i64).collect();
-    client.execute("DELETE FROM uploads WHERE id = ANY($1)", &[&ids]).await?;
+    client.run("DELETE FROM uploads WHERE id = ANY($1)", &[&ids]).await?;
     Ok(())
 }
 
 /// Takes a lock until the end of the transaction, if nobody has it.
-pub async fn lock(client: &impl GenericClient, lock: i64) -> Result<bool, Error> {
-    Ok(client.query_one("SELECT pg_try_advisory_xact_lock($1)", &[&lock]).await?.get(0))
+pub async fn lock(client: &impl Sql, lock: i64) -> Result<bool, Error> {
+    Ok(client.one_row("SELECT pg_try_advisory_xact_lock($1)", &[&lock]).await?.get(0))
 }

@@ -3,8 +3,9 @@
 use hubbub_common::clock::now_ms;
 use hubbub_common::ids::UserId;
 use serde::Serialize;
-use tokio_postgres::{GenericClient, Row};
+use tokio_postgres::Row;
 
+use super::sql::Sql;
 use crate::error::Error;
 
 /// A user as others see them.
@@ -33,7 +34,7 @@ fn user(row: &Row) -> Option<User> {
 
 /// Adds a user; `None` when the name is taken.
 pub async fn insert(
-    client: &impl GenericClient,
+    client: &impl Sql,
     username: &str,
     display_name: &str,
     password_hash: &str,
@@ -43,14 +44,14 @@ pub async fn insert(
          ON CONFLICT (lower(username)) DO NOTHING RETURNING {COLUMNS}"
     );
     let row =
-        client.query_opt(&sql, &[&username, &display_name, &password_hash, &now_ms().cast_signed()]).await?;
+        client.maybe_row(&sql, &[&username, &display_name, &password_hash, &now_ms().cast_signed()]).await?;
     Ok(row.as_ref().and_then(user))
 }
 
 /// The user with this id.
-pub async fn by_id(client: &impl GenericClient, id: UserId) -> Result<Option<User>, Error> {
+pub async fn by_id(client: &impl Sql, id: UserId) -> Result<Option<User>, Error> {
     let sql = format!("SELECT {COLUMNS} FROM users WHERE id = $1");
-    Ok(client.query_opt(&sql, &[&id.as_i64()]).await?.as_ref().and_then(user))
+    Ok(client.maybe_row(&sql, &[&id.as_i64()]).await?.as_ref().and_then(user))
 }
 
 /// A user as a login sees them.
@@ -65,12 +66,12 @@ pub struct LoggingIn {
 }
 
 /// The user with this name, and what a login needs to know.
-pub async fn with_password(client: &impl GenericClient, username: &str) -> Result<Option<LoggingIn>, Error> {
+pub async fn with_password(client: &impl Sql, username: &str) -> Result<Option<LoggingIn>, Error> {
     let sql = format!(
         "SELECT {COLUMNS}, password_hash, banned_at IS NOT NULL AS is_banned
          FROM users WHERE lower(username) = lower($1)"
     );
-    let row = client.query_opt(&sql, &[&username]).await?;
+    let row = client.maybe_row(&sql, &[&username]).await?;
     Ok(row.and_then(|row| {
         let (password_hash, is_banned) = (row.get("password_hash"), row.get("is_banned"));
         Some(LoggingIn { user: user(&row)?, password_hash, is_banned })
@@ -87,50 +88,46 @@ pub struct Standing {
 }
 
 /// How a user stands.
-pub async fn standing(client: &impl GenericClient, id: UserId) -> Result<Option<Standing>, Error> {
+pub async fn standing(client: &impl Sql, id: UserId) -> Result<Option<Standing>, Error> {
     let sql = "SELECT is_operator, banned_at IS NOT NULL FROM users WHERE id = $1";
-    let row = client.query_opt(sql, &[&id.as_i64()]).await?;
+    let row = client.maybe_row(sql, &[&id.as_i64()]).await?;
     Ok(row.map(|row| Standing { is_operator: row.get(0), is_banned: row.get(1) }))
 }
 
 /// Gives or takes the right to administer.
-pub async fn set_operator(client: &impl GenericClient, id: UserId, operator: bool) -> Result<(), Error> {
-    client.execute("UPDATE users SET is_operator = $2 WHERE id = $1", &[&id.as_i64(), &operator]).await?;
+pub async fn set_operator(client: &impl Sql, id: UserId, operator: bool) -> Result<(), Error> {
+    client.run("UPDATE users SET is_operator = $2 WHERE id = $1", &[&id.as_i64(), &operator]).await?;
     Ok(())
 }
 
 /// Bans, or lifts a ban; the time of the first ban stays.
-pub async fn set_banned(client: &impl GenericClient, id: UserId, banned: bool) -> Result<(), Error> {
+pub async fn set_banned(client: &impl Sql, id: UserId, banned: bool) -> Result<(), Error> {
     let at = banned.then(|| now_ms().cast_signed());
     let sql = "UPDATE users SET banned_at = CASE WHEN $2::bigint IS NULL THEN NULL
                ELSE coalesce(banned_at, $2) END WHERE id = $1";
-    client.execute(sql, &[&id.as_i64(), &at]).await?;
+    client.run(sql, &[&id.as_i64(), &at]).await?;
     Ok(())
 }
 
 /// Changes what is given.
 pub async fn update(
-    client: &impl GenericClient,
+    client: &impl Sql,
     id: UserId,
     display_name: Option<&str>,
 ) -> Result<Option<User>, Error> {
     let sql = format!(
         "UPDATE users SET display_name = coalesce($2, display_name) WHERE id = $1 RETURNING {COLUMNS}"
     );
-    Ok(client.query_opt(&sql, &[&id.as_i64(), &display_name]).await?.as_ref().and_then(user))
+    Ok(client.maybe_row(&sql, &[&id.as_i64(), &display_name]).await?.as_ref().and_then(user))
 }
 
 /// Users by id, after one, each with how they stand.
-pub async fn all(
-    client: &impl GenericClient,
-    after: i64,
-    limit: i64,
-) -> Result<Vec<(User, Standing)>, Error> {
+pub async fn all(client: &impl Sql, after: i64, limit: i64) -> Result<Vec<(User, Standing)>, Error> {
     let sql = format!(
         "SELECT {COLUMNS}, is_operator, banned_at IS NOT NULL AS is_banned
          FROM users WHERE id > $1 ORDER BY id LIMIT $2"
     );
-    let rows = client.query(&sql, &[&after, &limit]).await?;
+    let rows = client.rows(&sql, &[&after, &limit]).await?;
     let one = |row: &Row| {
         let standing = Standing { is_operator: row.get("is_operator"), is_banned: row.get("is_banned") };
         Some((user(row)?, standing))
@@ -139,30 +136,25 @@ pub async fn all(
 }
 
 /// The hash of a user's password.
-pub async fn password_hash(client: &impl GenericClient, id: UserId) -> Result<Option<String>, Error> {
-    let row = client.query_opt("SELECT password_hash FROM users WHERE id = $1", &[&id.as_i64()]).await?;
+pub async fn password_hash(client: &impl Sql, id: UserId) -> Result<Option<String>, Error> {
+    let row = client.maybe_row("SELECT password_hash FROM users WHERE id = $1", &[&id.as_i64()]).await?;
     Ok(row.map(|row| row.get(0)))
 }
 
 /// Puts a new hash in its place.
-pub async fn set_password_hash(client: &impl GenericClient, id: UserId, hash: &str) -> Result<(), Error> {
-    client.execute("UPDATE users SET password_hash = $2 WHERE id = $1", &[&id.as_i64(), &hash]).await?;
+pub async fn set_password_hash(client: &impl Sql, id: UserId, hash: &str) -> Result<(), Error> {
+    client.run("UPDATE users SET password_hash = $2 WHERE id = $1", &[&id.as_i64(), &hash]).await?;
     Ok(())
 }
 
 /// Users whose name begins so, by name, after a name.
-pub async fn search(
-    client: &impl GenericClient,
-    prefix: &str,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<User>, Error> {
+pub async fn search(client: &impl Sql, prefix: &str, after: &str, limit: i64) -> Result<Vec<User>, Error> {
     let sql = format!(
         "SELECT {COLUMNS} FROM users WHERE lower(username) LIKE $1 AND lower(username) ~>~ $2
          ORDER BY lower(username) USING ~<~ LIMIT $3"
     );
     let pattern = starting_with(prefix);
-    let rows = client.query(&sql, &[&pattern, &after.to_lowercase(), &limit]).await?;
+    let rows = client.rows(&sql, &[&pattern, &after.to_lowercase(), &limit]).await?;
     Ok(rows.iter().filter_map(user).collect())
 }
 

@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test check fmt bench soak chaos sim
+.PHONY: help setup bench-setup build run test check fmt bench growth soak chaos kills sim
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -34,6 +34,9 @@ bench: setup bench-setup ## measure Hubbub beside its peers, half an hour: bench
 	cargo build --release -p hubbub-benches --examples
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load bench $(BENCH)
 
+growth: setup ## what history and unread counts cost with a million and with a hundred million messages stored (25 minutes)
+	@$(MAKE) bench BENCH="--only growth-history --runs 1"
+
 soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 600 --gateways 2 --redis")
 	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
@@ -41,6 +44,10 @@ soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 6
 chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--redis sentinel --seconds 60 --seed 1")
 	cargo build --release --workspace --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load chaos $(CHAOS)
+
+kills: setup ## kill, freeze and cut off the batch writer at random hundreds of times: is everything stored once? (KILLS=300 SEED=1)
+	cargo build --workspace --bins
+	HUBBUB_TEST_KILLS=$(or $(KILLS),300) HUBBUB_TEST_SEED=$(SEED) cargo test -p hubbub-benches --test system exactly_once:: -- --nocapture
 
 sim: ## simulate many clusters, each with faults of its own, and check every promise; a failure tells its seed (SEEDS=1..10001)
 	HUBBUB_SIM_SEEDS=$(or $(SEEDS),1..1001) cargo test -p hubbub-gateway --lib sim::the_promises_hold_in_many_worlds -- --ignored --nocapture

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::hubbub::{Variable, control, gateway, migrate};
 use super::part::Part;
 use super::wait::until;
-use super::{Folder, RedisShape, Stack, StackError, haproxy, postgres, procfs, redis};
+use super::{Folder, RedisShape, Stack, StackError, haproxy, pgbouncer, postgres, procfs, redis};
 
 /// How long a killed stack may take to be gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
@@ -27,6 +27,13 @@ enum Server {
     None,
 }
 
+/// What the private Postgres has beside it.
+#[derive(Debug, Clone, Copy, Default)]
+struct AroundPostgres {
+    replica: bool,
+    pgbouncer: bool,
+}
+
 /// A stack to be.
 #[derive(Clone)]
 pub struct Builder {
@@ -37,6 +44,7 @@ pub struct Builder {
     redis_options: redis::Options,
     postgres: Server,
     postgres_alone: bool,
+    around_postgres: AroundPostgres,
     haproxy: bool,
     public_port: Option<u16>,
     folder: Option<PathBuf>,
@@ -55,6 +63,7 @@ impl Default for Builder {
             redis_options: redis::Options::default(),
             postgres: Server::Private,
             postgres_alone: false,
+            around_postgres: AroundPostgres::default(),
             haproxy: true,
             public_port: None,
             folder: None,
@@ -136,6 +145,20 @@ impl Builder {
         self
     }
 
+    /// The private Postgres gets a replica, which control planes read history from.
+    #[must_use]
+    pub fn postgres_replica(mut self) -> Self {
+        self.around_postgres.replica = true;
+        self
+    }
+
+    /// Control planes reach the private Postgres through PgBouncer in transaction mode, except by the direct URL.
+    #[must_use]
+    pub fn pgbouncer(mut self) -> Self {
+        self.around_postgres.pgbouncer = true;
+        self
+    }
+
     /// A setting of every gateway and control plane. It wins over what the stack would choose, except for their
     /// addresses and names.
     #[must_use]
@@ -198,6 +221,8 @@ impl Builder {
             gateways: Vec::new(),
             controls: Vec::new(),
             postgres: None,
+            replica: None,
+            pgbouncer: None,
             redis: Vec::new(),
             redis_url: None,
             database_url: None,
@@ -258,6 +283,13 @@ impl Builder {
             Server::Private => {
                 let part =
                     self.begin("postgres", || postgres::postgres(&stack.folder, self.redis_options.durable))?;
+                if self.around_postgres.replica {
+                    stack.replica = Some(self.begin("replica", || postgres::replica(&stack.folder, &part))?);
+                }
+                if self.around_postgres.pgbouncer {
+                    let make = || pgbouncer::pgbouncer(&stack.folder, part.url());
+                    stack.pgbouncer = Some(self.begin("pgbouncer", make)?);
+                }
                 stack.database_url = Some(part.url().to_owned());
                 stack.postgres = Some(part);
             }
@@ -299,7 +331,13 @@ impl Builder {
             }
         }
         if let Some(url) = stack.database_url() {
-            env.push(pair("HUBBUB_DATABASE_URL", url));
+            env.push(pair("HUBBUB_DATABASE_URL", stack.pgbouncer.as_ref().map_or(url, Part::url)));
+            if stack.pgbouncer.is_some() {
+                env.push(pair("HUBBUB_DIRECT_DATABASE_URL", url));
+            }
+        }
+        if let Some(replica) = &stack.replica {
+            env.push(pair("HUBBUB_READ_DATABASE_URL", replica.url()));
         }
         env.push(pair("HUBBUB_UPLOADS_URL", &format!("file://{}", stack.folder().join("uploads").display())));
         env.extend(self.env.iter().cloned());

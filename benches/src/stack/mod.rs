@@ -25,6 +25,7 @@ mod folder;
 mod haproxy;
 mod hubbub;
 mod part;
+mod pgbouncer;
 pub mod ports;
 mod postgres;
 pub mod procfs;
@@ -64,6 +65,8 @@ pub struct Stack {
     haproxy: Option<Part>,
     gateways: Vec<Part>,
     controls: Vec<Part>,
+    pgbouncer: Option<Part>,
+    replica: Option<Part>,
     postgres: Option<Part>,
     redis: Vec<Part>,
     redis_url: Option<String>,
@@ -133,6 +136,11 @@ impl Stack {
         self.postgres.as_ref()
     }
 
+    /// The replica of the private Postgres.
+    pub fn replica(&self) -> Option<&Part> {
+        self.replica.as_ref()
+    }
+
     /// The proxy.
     pub fn haproxy(&self) -> Option<&Part> {
         self.haproxy.as_ref()
@@ -140,7 +148,7 @@ impl Stack {
 
     /// Every part, in the order in which they were started.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
-        let servers = self.redis.iter().chain(&self.postgres);
+        let servers = self.redis.iter().chain(&self.postgres).chain(&self.replica).chain(&self.pgbouncer);
         servers.chain(&self.controls).chain(&self.gateways).chain(&self.haproxy)
     }
 

@@ -33,6 +33,35 @@ pub(super) fn postgres(folder: &Folder, durable: bool) -> Result<Part, StackErro
     if !data.join("PG_VERSION").exists() {
         init(&launch, &programs, &data, &password)?;
     }
+    serve(launch, "postgres", &data, &password, durable)
+}
+
+/// A replica of a running server, which follows it by streaming. Made anew each time.
+pub(super) fn replica(folder: &Folder, primary: &Part) -> Result<Part, StackError> {
+    let home = folder.sub("replica")?;
+    let programs = postgres_folder()?;
+    let password = folder.secret("database-password")?;
+    let mut launch = Launch::new(programs.join("postgres"), &home, folder.log("replica"));
+    launch.death_signal = "QUIT";
+    launch.account = Account::for_folder(&home)?;
+    let data = home.join("data");
+    if data.exists() {
+        fs::remove_dir_all(&data).map_err(StackError::io(data.display().to_string()))?;
+    }
+    let mut copy =
+        launch.clone().args(["-R", "-X", "stream", "--checkpoint=fast", "-D", "data", "-d", &primary.url]);
+    copy.program = programs.join("pg_basebackup");
+    run(&copy, "")?;
+    serve(launch, "replica", &data, &password, false)
+}
+
+fn serve(
+    mut launch: Launch,
+    name: &str,
+    data: &Path,
+    password: &str,
+    durable: bool,
+) -> Result<Part, StackError> {
     let lease = Lease::any()?;
     let port = format!("port={}", lease.port());
     launch = launch.args(["-D", "data", "-c", &port, "-c", "listen_addresses=127.0.0.1"]);
@@ -43,7 +72,7 @@ pub(super) fn postgres(folder: &Folder, durable: bool) -> Result<Part, StackErro
             launch.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]);
     }
     Ok(Part {
-        name: "postgres".to_owned(),
+        name: name.to_owned(),
         kind: Kind::Postgres,
         url: format!("postgresql://{OWNER}:{password}@{}/{DATABASE}", lease.address()),
         metrics: None,

@@ -6,25 +6,31 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 mod admin;
+mod backup;
 mod chat;
 mod client;
 mod dev;
+mod exactly_once;
 mod gateway_alone;
 mod guard;
 mod haproxy;
+mod leadership;
 mod limits;
 mod load;
 mod metrics;
 mod missing_servers;
 mod peers;
 mod persister;
+mod postgres;
 mod presence;
 mod redis_dies;
 mod redis_fails_over;
+mod redis_full;
 mod redis_shapes;
 mod redis_unfit;
 mod rest;
 mod resume;
+mod retention;
 mod rights;
 mod s3;
 mod settings;

@@ -11,24 +11,24 @@ use tokio_postgres::NoTls;
 
 use crate::client::{Client, Jar, Proof, mint};
 
-const FOLLOWS_MAX: Duration = Duration::from_mins(1);
+pub(crate) const FOLLOWS_MAX: Duration = Duration::from_mins(1);
 /// Times that the writer is killed in the middle.
 const KILLS: usize = 12;
 /// Messages sent around each kill.
 const MESSAGES: usize = 100;
 
-fn health(control: &Part) -> Option<Value> {
+pub(crate) fn health(control: &Part) -> Option<Value> {
     let url = format!("{}/health", control.url());
     let text = ureq::get(url).call().ok()?.body_mut().read_to_string().ok()?;
     serde_json::from_str(&text).ok()
 }
 
-fn leads(control: &Part) -> bool {
+pub(crate) fn leads(control: &Part) -> bool {
     health(control).is_some_and(|health| health["batchWriterLeader"] == true)
 }
 
 /// Bodies of all messages, in the order of their ids, and the number of each in its room.
-async fn stored(database_url: &str) -> Vec<(String, i64)> {
+pub(crate) async fn stored(database_url: &str) -> Vec<(String, i64)> {
     let (client, connection) = tokio_postgres::connect(database_url, NoTls).await.unwrap();
     let connection = tokio::spawn(connection);
     let rows = client.query("SELECT body, n FROM messages ORDER BY id", &[]).await.unwrap();

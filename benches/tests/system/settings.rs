@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 54] = [
+const BAD: [(&str, &str); 58] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -57,6 +57,10 @@ const BAD: [(&str, &str); 54] = [
     ("HUBBUB_UPLOADS_S3_ACCESS_KEY_ID", "a b"),
     ("HUBBUB_UPLOADS_S3_SECRET_ACCESS_KEY", "a b"),
     ("HUBBUB_UPLOADS_BYTES_MAX", "25M"),
+    ("HUBBUB_DATABASE_CA_FILE", "/nowhere/at.all"),
+    ("HUBBUB_READ_STALENESS_MS_MAX", "9"),
+    ("HUBBUB_RETENTION_DAYS", "-1"),
+    ("HUBBUB_JANITOR_SECONDS", "0"),
     ("HUBBUB_UPLOADS_TYPES", "images"),
     ("HUBBUB_UPLOADS_LINK_SECONDS", "0"),
     ("HUBBUB_UPLOADS_UNUSED_SECONDS", "0"),

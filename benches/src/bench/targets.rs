@@ -11,6 +11,10 @@ pub(super) const HUBBUB: &str = "hubbub";
 
 const USER_BYTES: &str = "/user_bytes_per_connection";
 const PER_DELIVERY: &str = "/cpu_us_per_delivery";
+const OLDER_PAGE: &str = "/older/postgres_cpu_us";
+const UNREAD: &str = "/unread/postgres_cpu_us";
+/// A tree that is a level deeper, and caches that hold less of it.
+const DEEPER_TIMES: f64 = 1.5;
 const PER_MESSAGE: &str = "/cpu_us_per_message";
 
 /// One line of the table.
@@ -64,7 +68,7 @@ pub(super) fn targets() -> Vec<Target> {
     let five_to_ten = own("", "/steps/1/bytes_per_connection", "that from 5,000 to 10,000");
     let single = own("1 process", USER_BYTES, "that of one process");
     let fewer = own("1,000 rooms", PER_MESSAGE, "that with 1,000 rooms");
-    vec![
+    let mut all = vec![
         target("user memory of an idle connection", "idle", (USER_BYTES, "", "B"), Limit::AtMost(480.0)),
         target(
             "kernel memory of a connection (uWebSockets: 8.4–9.8 kB)",
@@ -140,7 +144,25 @@ pub(super) fn targets() -> Vec<Target> {
                 Limit::Times(FLAT_TIMES, fewer),
             )
         },
-    ]
+    ];
+    all.extend(history());
+    all
+}
+
+/// What is stored for years does not make it slower.
+fn history() -> [Target; 2] {
+    let page = "growth: Postgres' CPU for a page of history with 100,000,000 messages stored";
+    let unread = "growth: Postgres' CPU for unread counts with 100,000,000 messages stored";
+    [(OLDER_PAGE, page, DEEPER_TIMES), (UNREAD, unread, FLAT_TIMES)].map(|(pointer, what, times)| Target {
+        what,
+        case: "growth-history",
+        variant: "100,000,000 messages",
+        figure: Figure::new(pointer, "", "µs"),
+        limit: Limit::Times(
+            times,
+            Versus { server: HUBBUB, variant: "1,000,000 messages", pointer, name: "that with 1,000,000" },
+        ),
+    })
 }
 
 impl Limit {

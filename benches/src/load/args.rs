@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::chaos::Chaos;
 use super::fanout::{Fanout, Pace};
+use super::history::History;
 use super::idle::Idle;
 use super::ledger::Seating;
 use super::persist::Persist;
@@ -97,6 +98,11 @@ fn command() -> Command {
         .arg(value("rooms", "1000", "rooms"))
         .arg(value("payload", "200", "bytes of a body"))
         .arg(json.clone());
+    let history = Command::new("history")
+        .about("Stores a year of messages, then asks for history and unread counts: what a request costs")
+        .arg(value("messages", "1000000", "messages; fewer where making them takes more than ten minutes"))
+        .arg(value("rooms", "1000", "rooms"))
+        .arg(json.clone());
     let bus = Command::new("bus")
         .about("The bus alone: messages a second of two gateways through one Redis")
         .arg(value("seconds", "10", "how long to measure"))
@@ -112,6 +118,7 @@ fn command() -> Command {
         .subcommand(common(soak))
         .subcommand(chaos)
         .subcommand(persist)
+        .subcommand(history)
         .subcommand(bus)
         .subcommand(bench::subcommand())
         .subcommand(Command::new("worker").hide(true))
@@ -143,6 +150,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("persist", flags)) => {
             let report = persist(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("history", flags)) => {
+            let report = history(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("bus", flags)) => {
@@ -239,6 +250,13 @@ fn persist(flags: &ArgMatches) -> Result<Persist, Failed> {
         messages: count(flags, "messages", 1_000_000_000)?,
         rooms: count(flags, "rooms", ROOMS_MAX)?,
         payload_bytes: payload_bytes(flags)?,
+    })
+}
+
+fn history(flags: &ArgMatches) -> Result<History, Failed> {
+    Ok(History {
+        messages: count(flags, "messages", 1_000_000_000)? as u64,
+        rooms: count(flags, "rooms", ROOMS_MAX)? as u64,
     })
 }
 

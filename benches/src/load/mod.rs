@@ -11,6 +11,7 @@ mod chaos;
 mod dialect;
 mod fanout;
 mod fleet;
+mod history;
 mod idle;
 mod ledger;
 mod persist;

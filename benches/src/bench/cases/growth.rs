@@ -2,7 +2,7 @@
 
 use super::super::case::{Case, FLOORS, Section};
 use super::super::figure::Figure;
-use super::load::{CONNECTIONS_MAX, Drive, Load, MEMBERS, count, idle_arm, many_rooms, plural};
+use super::load::{CONNECTIONS_MAX, Drive, Load, MEMBERS, arm, count, idle_arm, many_rooms, plural};
 use super::scale::Scale;
 use super::{HUBBUB, RATE, latencies, per_delivery, per_message};
 
@@ -49,6 +49,30 @@ pub(super) fn rooms(scale: &Scale) -> Case {
         ),
         section: Section::Growth,
         figures: [vec![per_message(), per_delivery()], latencies().to_vec()].concat(),
+        arms: arms.collect(),
+    }
+}
+
+pub(super) fn history(scale: &Scale) -> Case {
+    let cost = |of: &str, title: &str| {
+        let p50 = Figure::new(format!("/{of}/p50_us"), format!("{title}, p50"), "µs");
+        [p50, Figure::new(format!("/{of}/postgres_cpu_us"), "Postgres' CPU", "µs")]
+    };
+    let figures =
+        [cost("newest", "newest page"), cost("older", "older page"), cost("unread", "unread counts")];
+    let arms = scale.stored.iter().map(|messages| {
+        // Made at about this rate.
+        let seconds = messages / 150_000 + 10;
+        arm(HUBBUB, plural(*messages, "message"), &format!("history --messages {messages} --json"), seconds)
+    });
+    Case {
+        name: "growth-history",
+        title: "A page of history, with more messages stored".to_owned(),
+        about:
+            "Messages of a year in 1,000 rooms; pages of 50, and a list of 50 rooms with their unread counts."
+                .to_owned(),
+        section: Section::Growth,
+        figures: [figures.concat(), vec![Figure::new("/messages", "stored", "")]].concat(),
         arms: arms.collect(),
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
         growth::processes(&scale),
         growth::rooms(&scale),
         growth::room_size(&scale),
+        growth::history(&scale),
     ]
 }
 

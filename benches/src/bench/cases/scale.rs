@@ -16,6 +16,8 @@ pub(super) struct Scale {
     pub(super) growth_gateways: &'static [usize],
     pub(super) growth_rooms: &'static [usize],
     pub(super) room_sizes: &'static [usize],
+    /// Messages in Postgres.
+    pub(super) stored: &'static [usize],
 }
 
 /// What the report is made of.
@@ -32,6 +34,7 @@ pub(super) const FULL: Scale = Scale {
     growth_gateways: &[1, 4, 16],
     growth_rooms: &[10, 100, 1_000, 10_000, 100_000],
     room_sizes: &[10, 100, 1_000, 5_000],
+    stored: &[1_000_000, 100_000_000],
 };
 
 /// To see whether everything works; the numbers are for nobody.
@@ -48,4 +51,5 @@ pub(super) const QUICK: Scale = Scale {
     growth_gateways: &[1, 2],
     growth_rooms: &[10, 100],
     room_sizes: &[10, 100],
+    stored: &[100_000, 400_000],
 };

@@ -11,9 +11,9 @@
 
 import { HubbubError, isRetryable } from './errors.js';
 import { readGap } from './gap.js';
-import { newNonce } from './ids.js';
 import { Link, SUBPROTOCOL, SYSTEM_CLOCK } from './link.js';
 import { Requests } from './requests.js';
+import { Sending } from './sending.js';
 import { SendQueue } from './sends.js';
 import { Subscriptions } from './subscriptions.js';
 
@@ -35,13 +35,9 @@ const PASSING = new Set(['typing', 'read', 'presence', 'bye', 'error']);
 
 export class Connection extends EventTarget {
   #refs = 0;
-  /** @type {Map<string, { resolve: (ack: Ack) => void, reject: (error: HubbubError) => void }>} by nonce */
-  #sends = new Map();
   #subscriptions = new Subscriptions();
   /** Counts sockets, so that work begun on an older one can tell. */
   #epoch = 0;
-  /** @type {any} */
-  #queueTimer = null;
   /** @type {any} */
   #joinTimer = null;
 
@@ -50,7 +46,6 @@ export class Connection extends EventTarget {
     super();
     this.options = options;
     this.clock = options.clock ?? SYSTEM_CLOCK;
-    this.queue = options.queue ?? new SendQueue();
     this.requests = new Requests(this.clock);
     this.link = new Link(options, {
       state: (change) => this.#emit('state', change),
@@ -58,6 +53,13 @@ export class Connection extends EventTarget {
       event: (event) => this.#receive(event),
       down: () => this.#down(),
       ended: (error) => this.#ended(error),
+    });
+    this.sending = new Sending(options.queue ?? new SendQueue(), {
+      clock: this.clock,
+      isUp: () => this.state === 'connected',
+      isOpen: (room) => this.#subscriptions.isOpen(room),
+      newRef: () => this.#ref(),
+      write: (operation) => this.link.write(operation),
     });
   }
 
@@ -105,32 +107,29 @@ export class Connection extends EventTarget {
 
   /** @param {Welcome} welcome */
   #up(welcome) {
-    this.queue.repeatableMs = welcome.resume_window_ms ?? this.queue.repeatableMs;
+    const { queue } = this.sending;
+    queue.repeatableMs = welcome.resume_window_ms ?? queue.repeatableMs;
     this.#emit('welcome', welcome);
     this.#sendJoins();
-    this.#flush();
+    this.sending.flush();
   }
 
   #down() {
     this.#epoch += 1;
-    this.#stopTimers();
+    this.#stopTimer();
     this.#subscriptions.disconnected();
-    this.queue.disconnected();
+    this.sending.disconnected();
     this.requests.failAll(new HubbubError('disconnected', 'the connection was lost'));
   }
 
   /** @param {HubbubError} error */
   #ended(error) {
     this.#epoch += 1;
-    this.#stopTimers();
-    this.queue.takeAll();
-    const sends = [...this.#sends.values()];
-    this.#sends.clear();
-    for (const { reject } of sends) reject(error);
+    this.#stopTimer();
+    this.sending.ended(error);
   }
 
-  #stopTimers() {
-    this.clock.clearTimeout(this.#queueTimer);
+  #stopTimer() {
     this.clock.clearTimeout(this.#joinTimer);
     this.#joinTimer = null;
   }
@@ -140,7 +139,7 @@ export class Connection extends EventTarget {
   /** @param {any} event */
   #receive(event) {
     if (event.op === 'joined') for (const entry of event.rooms) this.#joined(entry);
-    if (event.ref !== undefined && (this.#settleSend(event) || this.requests.settle(event))) {
+    if (event.ref !== undefined && (this.sending.settle(event) || this.requests.settle(event))) {
       if (event.op !== 'presence') return;
     }
     if (STORED.has(event.op)) this.#stored(event);
@@ -155,7 +154,7 @@ export class Connection extends EventTarget {
     if (!this.#subscriptions.accept(event, fromHistory)) return;
     if (event.op === 'message' && event.nonce && event.from === this.welcome?.user.id) {
       // As good as an ack, and the only one there will be when the ack was lost with its socket.
-      this.#confirmed(event.nonce, { id: event.id, ts: event.ts });
+      this.sending.confirmed(event.nonce, { id: event.id, ts: event.ts });
     }
     this.#emit(event.op, event);
   }
@@ -217,10 +216,10 @@ export class Connection extends EventTarget {
     const outcome = this.#subscriptions.joined(entry);
     if (outcome.is === 'joined') {
       this.#emit('joined', { room, last: entry.last ?? '0', replayed: entry.replayed ?? null });
-      this.#flush();
+      this.sending.flush();
     } else if (outcome.is === 'refused') {
       this.#emit('refused', { room, code: outcome.code });
-      this.#flush();
+      this.sending.flush();
     } else if (outcome.is === 'later') {
       this.#subscriptions.again(room);
       this.#joinLater();
@@ -327,17 +326,13 @@ export class Connection extends EventTarget {
    * @param {{ nonce?: string, kind?: string, replyTo?: string }} [options]
    * @returns {Promise<Ack>}
    */
-  send(room, body, { nonce = newNonce(), kind, replyTo } = {}) {
+  send(room, body, options) {
     if (this.state === 'closed') return Promise.reject(new HubbubError('closed', 'the connection is closed'));
     const bytesMax = this.welcome?.limits?.max_body_bytes;
     if (bytesMax !== undefined && new TextEncoder().encode(body).length > bytesMax) {
       return Promise.reject(new HubbubError('too_large', `a message has at most ${bytesMax} bytes`));
     }
-    return new Promise((resolve, reject) => {
-      this.#sends.set(nonce, { resolve, reject });
-      this.queue.add({ nonce, room, body, kind, reply_to: replyTo });
-      this.#flush();
-    });
+    return this.sending.send(room, body, options);
   }
 
   /**
@@ -345,63 +340,6 @@ export class Connection extends EventTarget {
    * @param {string} nonce
    */
   cancel(nonce) {
-    this.#failed(nonce, new HubbubError('cancelled', 'the message was taken back'));
-  }
-
-  /** Sends what may go, and sets the timer for what may go later. */
-  #flush() {
-    if (this.state !== 'connected') return;
-    const now = this.clock.now();
-    const isOpen = (/** @type {string} */ room) => this.#subscriptions.isOpen(room);
-    for (const { nonce } of this.queue.expire(now, isOpen)) {
-      this.#failed(nonce, new HubbubError('uncertain', 'sent, but whether it was stored is not known'));
-    }
-    for (const message of this.queue.due(now, isOpen)) {
-      const ref = this.#ref();
-      this.queue.sent(message.nonce, ref, now);
-      this.link.write({ op: 'send', ref, ...message });
-    }
-    this.clock.clearTimeout(this.#queueTimer);
-    const next = this.queue.nextAt(now, isOpen);
-    if (next !== null) this.#queueTimer = this.clock.setTimeout(() => this.#flush(), Math.max(next - now, 1));
-  }
-
-  /**
-   * A reply to a send of ours?
-   * @param {any} reply
-   */
-  #settleSend({ op, ref, ...reply }) {
-    const nonce = this.queue.nonceOf(String(ref));
-    if (nonce === undefined) return false;
-    if (op === 'ack') {
-      this.#confirmed(nonce, { id: reply.id, ts: reply.ts });
-    } else if (op === 'error') {
-      const afterMs = reply.retry_after_ms ?? RETRY_AFTER_MS;
-      const now = this.clock.now();
-      if (reply.code === 'rate_limited' || reply.code === 'unavailable') {
-        this.queue.bounced(nonce, now, afterMs, { stored: 'no' });
-      } else if (reply.code === 'internal') {
-        this.queue.bounced(nonce, now, afterMs, { stored: 'unknown' });
-      } else {
-        this.#failed(nonce, new HubbubError(reply.code, reply.message));
-      }
-      this.#flush();
-    }
-    return true;
-  }
-
-  /** @param {string} nonce @param {Ack} ack */
-  #confirmed(nonce, ack) {
-    this.queue.remove(nonce);
-    this.#sends.get(nonce)?.resolve(ack);
-    this.#sends.delete(nonce);
-    this.#flush();
-  }
-
-  /** @param {string} nonce @param {HubbubError} error */
-  #failed(nonce, error) {
-    this.queue.remove(nonce);
-    this.#sends.get(nonce)?.reject(error);
-    this.#sends.delete(nonce);
+    this.sending.failed(nonce, new HubbubError('cancelled', 'the message was taken back'));
   }
 }

@@ -13,7 +13,7 @@ PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-setup: ## install Redis, PostgreSQL, HAProxy, a C compiler and (for tests) Node.js, where missing
+setup: ## install Redis, PostgreSQL, HAProxy, a C compiler and (for tests) Node.js and Chromium, where missing
 	@.ci/setup test
 
 bench-setup: ## install the servers that Hubbub is compared with, see benches/peers/README.md
@@ -52,8 +52,9 @@ kills: setup ## kill, freeze and cut off the batch writer at random hundreds of 
 sim: ## simulate many clusters, each with faults of its own, and check every promise; a failure tells its seed (SEEDS=1..10001)
 	HUBBUB_SIM_SEEDS=$(or $(SEEDS),1..1001) cargo test -p hubbub-gateway --lib sim::the_promises_hold_in_many_worlds -- --ignored --nocapture
 
-check: setup ## formatting, lints and documentation, as CI wants them
+check: setup ## formatting, lints, types and documentation, as CI wants them
 	cargo fmt --all --check
+	control/web/test/node_modules/.bin/tsc -p control/web
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
 

@@ -1,8 +1,8 @@
 /**
  * What the page knows, and nothing about how it came or how it looks. Views listen for changes; `chat.js` makes them.
  *
- * Events: `rooms` (the list or an entry of it), `timeline`, `typing`, `presence`, `members` (each with `detail` = room id),
- * `status`, `route`.
+ * Events: `rooms` (the list or an entry of it), `timeline`, `typing`, `presence`, `members`, `progress` of an upload (each
+ * with the room's id), `status`.
  */
 
 import { Timeline, idToTime } from './client.js';
@@ -44,14 +44,14 @@ export class Store extends EventTarget {
   /** @type {string | null} the room in view */
   current = null;
 
-  /** @param {string} type @param {string} [room] */
-  changed(type, room) {
-    this.dispatchEvent(new CustomEvent(type, { detail: room }));
+  /** @param {string} type @param {string} [room] @param {any} [more] */
+  changed(type, room, more) {
+    this.dispatchEvent(new CustomEvent(type, { detail: { room, more } }));
   }
 
-  /** @param {string} type @param {(room: string) => void} listener */
+  /** @param {string} type @param {(room: string, more?: any) => void} listener */
   on(type, listener) {
-    const handle = (/** @type {any} */ event) => listener(event.detail);
+    const handle = (/** @type {any} */ { detail }) => listener(detail.room, detail.more);
     this.addEventListener(type, handle);
     return () => this.removeEventListener(type, handle);
   }
@@ -114,6 +114,12 @@ export class Store extends EventTarget {
   /** Whether the other person of a direct room is there. @param {RoomState} state */
   isPeerOnline(state) {
     return this.isDirect(state) && [...state.online].some((user) => user !== this.me.id);
+  }
+
+  /** Whether one may change a room, and delete what others wrote. @param {string} id */
+  isAdmin(id) {
+    const { role, kind } = this.rooms.get(id)?.room ?? {};
+    return kind !== 'direct' && (role === 'owner' || role === 'admin');
   }
 
   /** @param {RoomState} state */

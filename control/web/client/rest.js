@@ -6,12 +6,14 @@
  */
 
 import { HubbubError } from './errors.js';
+import { putFile } from './upload.js';
 
 /** @typedef {import('./types.js').User} User */
 /** @typedef {import('./types.js').Room} Room */
 /** @typedef {import('./types.js').Message} Message */
 /** @typedef {import('./types.js').Member} Member */
 /** @typedef {import('./types.js').Ack} Ack */
+/** @typedef {import('./types.js').LoginSession} LoginSession */
 /**
  * @template T
  * @typedef {{ items: T[], next: string | null }} List
@@ -47,6 +49,21 @@ export class Api {
     return answer.user ?? answer;
   }
 
+  /** Where the caller is logged in. @returns {Promise<LoginSession[]>} */
+  async sessions() {
+    return (await this.request('GET', '/auth/sessions')).items;
+  }
+
+  /** Ends a login session and its connections. @param {string} id @returns {Promise<void>} */
+  revokeSession(id) {
+    return this.request('DELETE', `/auth/sessions/${encodeURIComponent(id)}`);
+  }
+
+  /** Ends all other sessions too. @param {{ old: string, new: string }} passwords @returns {Promise<void>} */
+  changePassword(passwords) {
+    return this.request('POST', '/auth/password', passwords);
+  }
+
   /** A short-lived proof for `Connection`'s `ticket`. @returns {Promise<string>} */
   async ticket() {
     return (await this.request('POST', '/auth/ticket')).ticket;
@@ -60,6 +77,12 @@ export class Api {
   /** @param {string} id @returns {Promise<User>} */
   user(id) {
     return this.request('GET', `/users/${encodeURIComponent(id)}`);
+  }
+
+  /** @param {{ display_name: string }} profile @returns {Promise<User>} */
+  async updateProfile(profile) {
+    const answer = await this.request('PATCH', '/users/me', profile);
+    return answer.user ?? answer;
   }
 
   /** All rooms of the caller. @returns {Promise<Room[]>} */
@@ -80,6 +103,16 @@ export class Api {
   /** @param {{ name: string, kind: 'public' | 'private', topic?: string }} form @returns {Promise<Room>} */
   createRoom(form) {
     return this.request('POST', '/rooms', form);
+  }
+
+  /** @param {string} id @param {{ name?: string, topic?: string }} changes @returns {Promise<Room>} */
+  updateRoom(id, changes) {
+    return this.request('PATCH', roomPath(id), changes);
+  }
+
+  /** @param {string} id @returns {Promise<void>} */
+  deleteRoom(id) {
+    return this.request('DELETE', roomPath(id));
   }
 
   /** @param {string} id @returns {Promise<void>} */
@@ -103,6 +136,16 @@ export class Api {
     return items.map(toMember);
   }
 
+  /** Invites, or gives a role. @param {string} id @param {string} user @param {string} role @returns {Promise<void>} */
+  setMember(id, user, role) {
+    return this.request('PUT', memberPath(id, user), { role });
+  }
+
+  /** @param {string} id @param {string} user @returns {Promise<void>} */
+  removeMember(id, user) {
+    return this.request('DELETE', memberPath(id, user));
+  }
+
   /**
    * A page of history, newest last.
    * @param {string} id
@@ -113,6 +156,11 @@ export class Api {
     return this.request('GET', `${roomPath(id)}/messages`, undefined, page);
   }
 
+  /** A page of what was found, newest first. @param {string} id @param {string} q @param {string} [cursor] @returns {Promise<List<Message>>} */
+  search(id, q, cursor) {
+    return this.request('GET', `${roomPath(id)}/search`, undefined, { q, cursor });
+  }
+
   /** Sends without a WebSocket. @param {string} id @param {{ body: string, nonce?: string, kind?: string, reply_to?: string }} message @returns {Promise<Ack>} */
   sendMessage(id, message) {
     return this.request('POST', `${roomPath(id)}/messages`, message);
@@ -121,20 +169,14 @@ export class Api {
   /**
    * Sends a file; its `url` can be named in messages. Whoever is logged in and knows it can read it.
    * @param {Blob & { name?: string }} file
+   * @param {{ onProgress?: (share: number) => void, signal?: AbortSignal }} [options]  `onProgress`: in browsers, with 0 to 1
    * @returns {Promise<{ id: string, url: string }>}
    */
-  async upload(file) {
+  async upload(file, options = {}) {
     const form = { file_name: file.name || 'image', content_type: file.type || 'application/octet-stream', size: file.size };
     const { id, put_url: putUrl, headers, url } = await this.request('POST', '/uploads', form);
-    let response;
-    let answer;
-    try {
-      response = await this.fetch(putUrl, { method: 'PUT', headers, body: file, credentials: 'omit' });
-      answer = await response.text();
-    } catch (cause) {
-      throw new HubbubError('network', 'the file could not be sent', { cause });
-    }
-    if (!response.ok) throw problem(response, answer);
+    const answer = await putFile({ url: putUrl, headers, file, fetch: this.fetch, ...options });
+    if (!answer.ok) throw problem(answer, answer.text);
     return { id, url };
   }
 
@@ -198,9 +240,14 @@ function roomPath(id) {
   return `/rooms/${encodeURIComponent(id)}`;
 }
 
+/** @param {string} id @param {string} user */
+function memberPath(id, user) {
+  return `${roomPath(id)}/members/${encodeURIComponent(user)}`;
+}
+
 /**
  * `application/problem+json` as an error; anything else (a proxy's page) by its status alone.
- * @param {Response} response
+ * @param {{ status: number, headers: Headers }} response
  * @param {string} text
  */
 function problem(response, text) {

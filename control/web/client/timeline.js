@@ -14,6 +14,7 @@ import { compareIds } from './ids.js';
  * @property {string} [kind]
  * @property {string} body      of an image: empty until it is uploaded
  * @property {Blob} [file]      of an image
+ * @property {string} [reply_to]
  * @property {number} ts
  * @property {'sending' | 'failed'} state
  * @property {string} [error]   a code, when failed
@@ -48,6 +49,12 @@ export class Timeline {
       else high = middle;
     }
     return low;
+  }
+
+  /** Where a message is, -1 for one that is not there. @param {string} id */
+  indexOf(id) {
+    const at = this.#indexOf(id);
+    return this.messages[at]?.id === id ? at : -1;
   }
 
   /** @param {string} id */
@@ -126,10 +133,10 @@ export class Timeline {
     return this.messages[at] !== old;
   }
 
-  /** @param {{ nonce: string, kind?: string, body: string, file?: Blob, ts: number }} message */
-  addPending({ nonce, kind, body, file, ts }) {
+  /** @param {{ nonce: string, kind?: string, body: string, file?: Blob, reply_to?: string, ts: number }} message */
+  addPending({ nonce, kind, body, file, reply_to, ts }) {
     this.#dropPending(nonce);
-    this.pending.push({ nonce, kind, body, file, ts, state: 'sending' });
+    this.pending.push({ nonce, kind, body, file, reply_to, ts, state: 'sending' });
   }
 
   /**
@@ -159,7 +166,7 @@ export class Timeline {
    */
   confirmPending(nonce, known) {
     const item = this.pending.find((candidate) => candidate.nonce === nonce);
-    if (item) this.add({ kind: item.kind ?? 'text', ...known, body: item.body, nonce });
+    if (item) this.add({ kind: item.kind ?? 'text', ...known, body: item.body, reply_to: item.reply_to, nonce });
   }
 
   /** @param {string} nonce */

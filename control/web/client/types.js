@@ -33,6 +33,13 @@
  *
  * @typedef {{ user: User, role: string }} Member
  *
+ * @typedef {object} LoginSession
+ * @property {string} id
+ * @property {number} created_at
+ * @property {string | null} [address]
+ * @property {string | null} [user_agent]
+ * @property {boolean} current    whether it is the one that asks
+ *
  * @typedef {{ id: Id, ts: number }} Ack
  *
  * @typedef {object} Welcome

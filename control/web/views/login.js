@@ -22,7 +22,7 @@ export function showLogin(root, { api, notice, onUser }) {
         h(
           'div',
           { class: 'login-card' },
-          h('div', { class: 'brand large' }, h('img', { src: 'favicon.svg', alt: '', width: 40, height: 40 }), 'Hubbub'),
+          h('div', { class: 'brand large' }, h('img', { src: '/favicon.svg', alt: '', width: 40, height: 40 }), 'Hubbub'),
           h('h1', {}, isNew ? 'Create your account' : 'Welcome back'),
           notice ? h('p', { class: 'notice', role: 'status' }, notice) : null,
           form,

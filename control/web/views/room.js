@@ -5,6 +5,7 @@ import { listNames, plural } from '../format.js';
 import { icon } from '../icons.js';
 import { roomAvatar } from './avatar.js';
 import { showComposer } from './composer.js';
+import { openMessageSearch } from './dialogs/search.js';
 import { takeImages } from './images.js';
 import { showMembers } from './members.js';
 import { showMessages } from './messages.js';
@@ -19,8 +20,8 @@ export function showRoom(main, chat, id, { go, banner }) {
   const { store } = chat;
   const head = h('header', { class: 'room-head' });
   const typing = h('div', { class: 'typing', 'aria-live': 'polite' });
-  const messages = showMessages(chat, id);
-  const composer = showComposer(chat, id, { onSent: messages.toEnd });
+  const composer = showComposer(chat, id, { onSent: () => messages.toEnd() });
+  const messages = showMessages(chat, id, { onReply: composer.reply, onEdit: composer.edit, onLeave: composer.focus });
   const members = showMembers(chat, id, { go, onClose: () => toggleMembers(false) });
   const column = h('section', { class: 'room-column' }, head, banner, messages.element, typing, composer.element);
   takeImages(column, composer.sendImages);
@@ -29,19 +30,22 @@ export function showRoom(main, chat, id, { go, banner }) {
   const subtitle = h('p', {});
   const avatarBox = h('span', { class: 'avatar-box' });
   const membersButton = h('button', { class: 'icon-button', 'aria-label': 'Members', title: 'Members', 'aria-expanded': 'false', onclick: () => toggleMembers() }, icon('people'));
+  const search = () => openMessageSearch(chat, id, messages.show);
+  const searchButton = h('button', { class: 'icon-button', 'aria-label': 'Search messages', title: 'Search messages', onclick: search }, icon('search'));
 
   fill(
     head,
     h('button', { class: 'icon-button back', 'aria-label': 'Back to the list', onclick: () => go(null) }, icon('back')),
     avatarBox,
     h('div', { class: 'room-title' }, title, subtitle),
+    searchButton,
     membersButton,
   );
   fill(main, frame);
   const stops = [store.on('rooms', drawHead), store.on('members', drawHead), store.on('presence', drawHead), store.on('typing', drawTyping)];
   drawHead();
   drawTyping();
-  chat.openRoom(id);
+  chat.history.open(id);
   if (matchMedia('(min-width: 60rem) and (hover: hover)').matches) composer.focus();
 
   return {

@@ -4,10 +4,13 @@ import { fill, h } from '../dom.js';
 import { explain } from '../format.js';
 import { icon } from '../icons.js';
 import { personAvatar } from './avatar.js';
-import { openBrowse, openDirect, openNewRoom } from './dialogs.js';
+import { openAccount } from './dialogs/account.js';
+import { openDirect } from './dialogs/people.js';
+import { openBrowse, openNewRoom } from './dialogs/rooms.js';
 import { showRoom } from './room.js';
 import { showRooms } from './rooms.js';
 import { showStatus } from './status.js';
+import { toast } from './toast.js';
 
 /**
  * @param {Element} root
@@ -19,15 +22,19 @@ export function showShell(root, chat, { onLogout }) {
   const main = h('main', { class: 'pane pane-room', 'aria-label': 'Conversation' });
   const list = h('nav', { class: 'room-list', 'aria-label': 'Rooms' });
   const status = showStatus(chat);
+  const me = h('span', {});
+  const myName = h('span', { class: 'me-name' });
   const frame = h('div', { class: 'shell' }, sidebar(), main);
   /** @type {{ stop: () => void } | null} */
   let room = null;
   fill(root, frame);
+  drawMe();
 
   const rooms = showRooms(list, chat, { onBrowse: browse });
   const stops = [store.on('rooms', () => (title(), route())), () => window.removeEventListener('hashchange', route), rooms.stop, status.stop];
   const gone = () => go(null);
   chat.addEventListener('gone', gone);
+  chat.addEventListener('problem', (/** @type {any} */ { detail }) => toast(explain(detail)));
   window.addEventListener('hashchange', route);
   route();
 
@@ -49,7 +56,7 @@ export function showShell(root, chat, { onLogout }) {
       h(
         'header',
         { class: 'list-head' },
-        h('div', { class: 'brand' }, h('img', { src: 'favicon.svg', alt: '', width: 26, height: 26 }), 'Hubbub'),
+        h('div', { class: 'brand' }, h('img', { src: '/favicon.svg', alt: '', width: 26, height: 26 }), 'Hubbub'),
         h('div', { class: 'list-actions' },
           action('compass', 'Browse public rooms', browse),
           action('message', 'New direct message', () => openDirect(chat, go)),
@@ -60,11 +67,21 @@ export function showShell(root, chat, { onLogout }) {
       h(
         'footer',
         { class: 'list-foot' },
-        personAvatar(store.me.name, 'small'),
-        h('div', { class: 'me' }, h('span', { class: 'me-name' }, store.me.name), status.line),
+        me,
+        h('div', { class: 'me' }, myName, status.line),
+        action('gear', 'Your account', account),
         action('leave', 'Sign out', onLogout),
       ),
     );
+  }
+
+  function drawMe() {
+    fill(me, personAvatar(store.me.name, 'small'));
+    myName.textContent = store.me.name;
+  }
+
+  function account() {
+    openAccount(chat, { onLogout, onRenamed: drawMe });
   }
 
   function browse() {
@@ -97,7 +114,7 @@ export function showShell(root, chat, { onLogout }) {
     return h(
       'div',
       { class: 'nothing' },
-      h('img', { src: 'favicon.svg', alt: '', width: 56, height: 56 }),
+      h('img', { src: '/favicon.svg', alt: '', width: 56, height: 56 }),
       h('h2', {}, 'Pick a conversation'),
       h('p', {}, 'Choose a room on the left, browse the public ones, or start your own.'),
       h('div', { class: 'nothing-actions' },

@@ -25,6 +25,8 @@ const OWN_ROOMS: u64 = 50;
 /// Requests of each kind that are measured, and those before them that fill caches.
 const REQUESTS: u64 = 300;
 const WARM_UP: u64 = 100;
+/// The longest time that is told apart from longer ones.
+const US_MAX: u64 = 60_000_000;
 /// How long making the rows may take; fewer are made where it takes longer.
 const FILL_MAX: Duration = Duration::from_mins(10);
 
@@ -78,7 +80,7 @@ impl History {
         let mut random = fastrand::Rng::with_seed(1);
         let (from_ms, span_ms) = span();
         let mut cost = |path: &dyn Fn(&mut fastrand::Rng) -> String| -> Result<Cost, String> {
-            let mut times = Histogram::<u64>::new(3).map_err(|error| error.to_string())?;
+            let mut times = Histogram::<u64>::new_with_max(US_MAX, 3).map_err(|error| error.to_string())?;
             let mut before = 0;
             for request in 0..WARM_UP + REQUESTS {
                 if request == WARM_UP {

@@ -15,6 +15,10 @@ use std::hash::{BuildHasher, RandomState};
 use crate::entry::{Entry, Origin};
 use crate::ids::{EntryId, MessageId, UserId};
 
+/// Within so long an entry is appended again whose first append had no answer: the time for tries, and that for
+/// connecting and answering on either side of it. Entries are remembered for so long also where nonces are not.
+pub const REPEAT_MS: u64 = 15_000;
+
 /// The memory of one shard's reader.
 #[derive(Debug)]
 pub struct Dedupe {
@@ -119,8 +123,9 @@ impl Dedupe {
             self.oldest_first.pop_front();
         }
         // Origins are few: one sweep a window is enough.
-        if entry_ms > self.origins_swept_ms + self.window_ms {
-            self.origins.retain(|_, seen| seen.at_ms >= horizon_ms);
+        let origins_kept_ms = self.window_ms.max(REPEAT_MS);
+        if entry_ms > self.origins_swept_ms + origins_kept_ms {
+            self.origins.retain(|_, seen| seen.at_ms + origins_kept_ms >= entry_ms);
             self.origins_swept_ms = entry_ms;
         }
     }
@@ -145,6 +150,36 @@ mod tests {
         assert!(dedupe.first_time(2, 1, START_MS));
         assert!(dedupe.first_time(1, 5, START_MS));
         assert!(!dedupe.first_time(1, 4, START_MS));
+    }
+
+    #[test]
+    fn an_entry_counts_once_also_where_it_is_repeated_later_than_the_window() {
+        let mut dedupe = Dedupe::new(1_000);
+        assert!(dedupe.first_time(1, 1, START_MS));
+        assert!(dedupe.first_time(2, 1, START_MS + 5_000));
+        assert!(!dedupe.first_time(1, 1, START_MS + REPEAT_MS - 1));
+        // Origins that end are forgotten all the same.
+        assert!(dedupe.first_time(2, 2, START_MS + 3 * REPEAT_MS));
+        assert_eq!(dedupe.origins.len(), 1);
+    }
+
+    /// A gateway that starts feeds what it does not tell.
+    #[test]
+    fn what_was_only_fed_is_known_as_well() {
+        let record = crate::entry::Record::Message {
+            room: crate::ids::RoomId::new(1).unwrap(),
+            from: UserId::new(1).unwrap(),
+            name: "ada".into(),
+            kind: crate::protocol::MessageKind::Text,
+            body: "hi".into(),
+            nonce: Some("n".into()),
+            reply_to: None,
+        };
+        let bytes = crate::entry::encode(7, 1, &[record.encode()]);
+        let mut dedupe = Dedupe::new(1_000);
+        dedupe.feed(&Entry::decode(&bytes).unwrap(), EntryId { ms: START_MS, seq: 0 });
+        assert!(!dedupe.first_time(7, 1, START_MS + 1));
+        assert_eq!(dedupe.check(UserId::new(1).unwrap(), "n", id(900)), Verdict::RepeatOf(id(0)));
     }
 
     #[test]

@@ -304,11 +304,36 @@ fn of_this_start<'a>(state: &State, shard: Shard, scans: &'a Scans) -> Option<&'
 
 /// Whether this gateway has read an event. If it has not, the client saw it on another one, or there is none.
 fn is_read(state: &State, shard: Shard, event: MessageId) -> bool {
-    let reading = state.shards.get(shard.index()).map(|of_shard| of_shard.reading);
+    state.shards.get(shard.index()).is_some_and(|of_shard| has_passed(of_shard.reading, event))
+}
+
+fn has_passed(reading: Reading, event: MessageId) -> bool {
     let is_past = |cursor| event == MessageId::ZERO || event.entry() <= cursor;
-    matches!(reading, Some(Reading::Live { cursor, .. }) if is_past(cursor))
+    matches!(reading, Reading::Live { cursor, .. } if is_past(cursor))
 }
 
 fn refuse(rooms: &[JoinAsk]) -> Vec<JoinAnswer> {
     rooms.iter().map(|ask| JoinAnswer { room: ask.room, outcome: Err(ErrorCode::Unavailable) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hubbub_common::ids::MESSAGE_EPOCH_MS;
+
+    use super::*;
+
+    /// Others tell of events that this gateway has yet to read: a join that named one as `last` would be followed by
+    /// what is older.
+    #[test]
+    fn an_event_is_read_once_the_cursor_is_there() {
+        let entry = |ms| EntryId { ms: MESSAGE_EPOCH_MS + ms, seq: 0 };
+        let live = Reading::Live { cursor: entry(10), passed: 3 };
+        assert!(has_passed(live, MessageId::through(entry(10))));
+        assert!(!has_passed(live, MessageId::through(entry(11))));
+        assert!(has_passed(live, MessageId::ZERO));
+        let starting =
+            Reading::CatchingUp { cursor: entry(10), until: entry(20), added: 3, told_to: entry(0) };
+        assert!(!has_passed(starting, MessageId::through(entry(9))));
+        assert!(!has_passed(Reading::Off, MessageId::ZERO));
+    }
 }

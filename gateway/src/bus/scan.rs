@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hubbub_common::dedupe::{Dedupe, Verdict};
+use hubbub_common::dedupe::{Dedupe, REPEAT_MS, Verdict};
 use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::redis::Extent;
@@ -43,9 +43,6 @@ const PAGE_PAUSE: Duration = Duration::from_millis(2);
 const SCAN_PAUSE: Duration = Duration::from_millis(200);
 /// How long a scan may read. Joins have to be answered.
 const SCAN_MAX: Duration = Duration::from_secs(2);
-/// Within so long an entry is appended again whose first append had no answer: the time for tries, and that for
-/// connecting and answering on either side of it.
-const REPEAT_MS: u64 = 15_000;
 /// How much further than the window begins now a scan goes, because frames are evicted while it runs.
 const OVERLAP_MS: u64 = 10_000;
 
@@ -232,8 +229,7 @@ impl<B: Streams + Directory> Engine<B> {
         let from = EntryId { ms: oldest_since.ts().saturating_sub(margin_ms), seq: 0 };
         let attempt = of_shard.start.attempt;
         let evicted_to = asks.iter().filter_map(|ask| state.window.evicted_to(ask.room)).max()?;
-        let to = EntryId { ms: evicted_to.ts().saturating_add(OVERLAP_MS), seq: 0 };
-        Some(Plan { attempt, margins, from, to: to.min(newest).min(cursor) })
+        Some(Plan { attempt, margins, from, to: scan_to(evicted_to, newest, cursor) })
     }
 
     /// Pages of entries, newest first; whether a bound cut them off.
@@ -287,6 +283,12 @@ struct Plan {
     margins: Margins,
     from: EntryId,
     to: EntryId,
+}
+
+/// Where a scan ends: not behind the cursor, because what this gateway has not read yet comes live.
+fn scan_to(evicted_to: MessageId, newest: EntryId, cursor: EntryId) -> EntryId {
+    let overlap = EntryId { ms: evicted_to.ts().saturating_add(OVERLAP_MS), seq: 0 };
+    overlap.min(newest).min(cursor)
 }
 
 /// How far back a scan got.

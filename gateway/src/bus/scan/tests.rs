@@ -176,3 +176,20 @@ fn pages_do_not_overlap() {
     assert_eq!(previous(id(5, 0)), id(4, u64::MAX));
     assert_eq!(previous(EntryId::ZERO), id(0, u64::MAX));
 }
+
+#[test]
+fn what_is_not_read_yet_is_not_scanned() {
+    let entry = |ms| EntryId { ms: START_MS + ms, seq: 0 };
+    let evicted_to = MessageId::through(entry(0));
+    assert_eq!(scan_to(evicted_to, entry(50), entry(20)), entry(20));
+    assert_eq!(scan_to(evicted_to, entry(10), entry(20)), entry(10));
+    assert_eq!(scan_to(evicted_to, entry(90_000), entry(80_000)), entry(OVERLAP_MS));
+}
+
+#[test]
+fn the_newest_that_a_scan_met_is_known() {
+    let id = |ms| MessageId::pack(EntryId { ms: START_MS + ms, seq: 0 }, 0).unwrap();
+    let mut scanned = Scanned::nothing(&[]);
+    scanned.rooms.insert(room(1), vec![(id(1), Bytes::new()), (id(7), Bytes::new())]);
+    assert_eq!((scanned.newest(room(1)), scanned.newest(room(2))), (id(7), MessageId::ZERO));
+}

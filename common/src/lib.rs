@@ -28,4 +28,5 @@ pub mod settings;
 pub mod shard;
 #[cfg(feature = "simulation")]
 pub mod simulation;
+pub mod supervisor;
 pub mod token;

@@ -95,6 +95,8 @@ settings! {
     CONNECTIONS_PER_USER_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_USER_MAX", Some("0"), "open WebSockets of one user on this gateway; one more closes the oldest; 0 = no limit");
     CONNECTIONS_PER_ADDRESS_MAX = Setting::new("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", Some("0"), "open WebSockets from one client address (IPv6: /64 network) on this gateway; one more is refused; 0 = no limit");
     HEARTBEAT_SECONDS = Setting::new("HUBBUB_HEARTBEAT_SECONDS", Some("30"), "silence after which a client is pinged, seconds");
+    DRAIN_PER_SECOND = Setting::new("HUBBUB_DRAIN_PER_SECOND", Some("2000"), "clients sent away per second when the gateway leaves, so that others are not overrun; more where HUBBUB_DRAIN_SECONDS would not suffice");
+    DRAIN_SECONDS = Setting::new("HUBBUB_DRAIN_SECONDS", Some("60"), "how long sending clients away may take, seconds; a supervisor must wait longer");
     GATEWAY_TIMEOUT_SECONDS = Setting::new("HUBBUB_GATEWAY_TIMEOUT_SECONDS", Some("15"), "silence after which a gateway counts as dead and its users as offline, seconds; the same everywhere");
 
     DATABASE_URL = Setting::new("HUBBUB_DATABASE_URL", Some("postgresql:///hubbub"), "Postgres, through a pooler if you like").alias("DATABASE_URL").secret();
@@ -163,6 +165,8 @@ pub fn gateway() -> Vec<Setting> {
         CONNECTIONS_PER_USER_MAX,
         CONNECTIONS_PER_ADDRESS_MAX,
         HEARTBEAT_SECONDS,
+        DRAIN_PER_SECOND,
+        DRAIN_SECONDS,
         GATEWAY_TIMEOUT_SECONDS,
     ];
     own.into_iter().chain(BOTH).collect()

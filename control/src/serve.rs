@@ -10,6 +10,7 @@ use hubbub_common::redis::start::start;
 use hubbub_common::settings::{
     DATABASE_URL, DIRECT_DATABASE_URL, SettingError, UPLOADS_URL, unknown_variables,
 };
+use hubbub_common::supervisor;
 use hubbub_common::token::{Signer, Verifier};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
@@ -146,6 +147,8 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         env!("CARGO_PKG_VERSION"),
         shared.listen
     );
+    supervisor::ready("serving");
+    tokio::spawn(keep_alive(app.clone()));
     let internal_routes = http::internal(app.clone());
     tokio::spawn(async move { axum::serve(internal, internal_routes).await });
     let mut terminate =
@@ -158,9 +161,20 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
+        supervisor::stopping("finishing requests");
     };
     http::server::serve(public, http::public(app.clone()), &app.config.shared, stopped).await;
     Ok(())
+}
+
+/// Tells systemd that this instance lives, and what it does.
+async fn keep_alive(app: App) {
+    let mut every = tokio::time::interval(supervisor::alive_every());
+    loop {
+        every.tick().await;
+        let role = if app.persister.is_leader() { "serving, and persisting messages" } else { "serving" };
+        supervisor::alive(role);
+    }
 }
 
 /// Waits for Postgres on the direct URL.

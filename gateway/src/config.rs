@@ -63,6 +63,10 @@ pub struct Config {
     pub connections_max_found: bool,
     /// Silence after which a client is pinged.
     pub heartbeat: Duration,
+    /// Clients sent away each second when the gateway leaves.
+    pub drain_per_second: u32,
+    /// How long that may take.
+    pub drain: Duration,
     /// Silence after which another gateway counts as dead.
     pub gateway_timeout: Duration,
 }
@@ -134,6 +138,8 @@ impl Config {
                 .get(&names::CONNECTIONS_PER_ADDRESS_MAX, within(0..=10_000_000))?,
             connections_max_found: connections_max.is_none(),
             heartbeat: settings.get(&names::HEARTBEAT_SECONDS, seconds(1..=3_600))?,
+            drain_per_second: settings.get(&names::DRAIN_PER_SECOND, within(1..=1_000_000))?,
+            drain: settings.get(&names::DRAIN_SECONDS, seconds(1..=86_400))?,
             gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
             shared,
         })

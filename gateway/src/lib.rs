@@ -12,6 +12,7 @@ pub mod rate;
 pub mod room;
 pub mod session;
 pub mod status;
+pub mod supervisor;
 pub mod ws;
 
 mod accept;

@@ -8,12 +8,13 @@ use hubbub_common::clock::Monotonic;
 use hubbub_common::metrics::describe_all;
 use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
 use hubbub_common::token::Verifier;
-use hubbub_common::{log, settings};
+use hubbub_common::{log, settings, supervisor};
 use hubbub_gateway::admission::Admission;
 use hubbub_gateway::bus::{Ask, BusConfig, Links, StartError, Tell};
 use hubbub_gateway::config::{Config, command};
 use hubbub_gateway::core::{CoreSeed, start};
 use hubbub_gateway::status::Status;
+use hubbub_gateway::supervisor::keep_alive;
 use hubbub_gateway::{admin, bus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use mimalloc::MiMalloc;
@@ -25,8 +26,8 @@ use tokio::sync::oneshot;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// How long clients get to leave.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
+/// How long the last clients get to leave once all were told to.
+const LAST_LEAVE_MAX: Duration = Duration::from_secs(5);
 /// How long the other gateways may take to be told.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// How often the recorder tidies its histograms.
@@ -125,6 +126,8 @@ fn run(config: Config) -> Result<(), Failed> {
         let listener = TcpListener::bind(address).await;
         let listener = listener.map_err(|error| format!("HUBBUB_ADMIN_LISTEN {address}: {error}"))?;
         announce(&config);
+        supervisor::ready(&status.summary());
+        tokio::spawn(keep_alive(Arc::clone(&status)));
         tokio::spawn(admin::serve(listener, Arc::clone(&status), metrics.clone()));
         tokio::spawn(async move {
             let mut every = tokio::time::interval(UPKEEP);
@@ -147,13 +150,14 @@ fn run(config: Config) -> Result<(), Failed> {
         stopped.await?;
         tracing::info!(connections = status.connections(), "draining");
         status.set_draining();
+        supervisor::stopping(&status.summary());
         for core in &links.cores {
             if core.tell(vec![Tell::Drain]).is_err() {
                 tracing::warn!("a core is too far behind to be told to drain");
             }
         }
         let draining = Monotonic::start();
-        while status.connections() > 0 && draining.elapsed() < DRAIN_MAX {
+        while status.connections() > 0 && draining.elapsed() < config.drain + LAST_LEAVE_MAX {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let (done, left) = oneshot::channel();

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use hubbub_common::clock::{Monotonic, now_ms};
 use hubbub_common::gateways::GatewayReport;
@@ -24,6 +25,8 @@ pub struct Status {
     bus_up: AtomicBool,
     draining: AtomicBool,
     connections: Vec<AtomicU64>,
+    /// By core, and behind them the bus: when it last told that it lives, seconds of uptime.
+    lived_s: Vec<AtomicU64>,
 }
 
 impl Status {
@@ -38,6 +41,7 @@ impl Status {
             bus_up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             connections: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            lived_s: (0..=cores).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -91,6 +95,39 @@ impl Status {
     /// Open WebSockets on all cores.
     pub fn connections(&self) -> u64 {
         self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// A core gets on with its work.
+    pub fn core_lives(&self, core: u16) {
+        self.lives(usize::from(core));
+    }
+
+    /// The bus gets on with its work.
+    pub fn bus_lives(&self) {
+        self.lives(self.connections.len());
+    }
+
+    fn lives(&self, part: usize) {
+        if let Some(lived_s) = self.lived_s.get(part) {
+            lived_s.store(self.started.elapsed().as_secs(), Ordering::Relaxed);
+        }
+    }
+
+    /// A thread that has not lived for so long.
+    pub fn stuck(&self, silence_max: Duration) -> Option<String> {
+        let now_s = self.started.elapsed().as_secs();
+        let is_silent = |lived_s: &AtomicU64| {
+            now_s.saturating_sub(lived_s.load(Ordering::Relaxed)) > silence_max.as_secs()
+        };
+        let part = self.lived_s.iter().position(is_silent)?;
+        Some(if part < self.connections.len() { format!("core {part}") } else { "the bus".to_owned() })
+    }
+
+    /// In a line, for people.
+    pub fn summary(&self) -> String {
+        let bus = if self.is_bus_up() { "the bus answers" } else { "the bus is away" };
+        let draining = if self.is_draining() { "draining: " } else { "" };
+        format!("{draining}{} connections, {bus}", self.connections())
     }
 
     /// The HTTP status and JSON of `/health`.

@@ -36,5 +36,6 @@ mod s3;
 mod settings;
 mod slow;
 mod stack;
+mod supervised;
 mod tidy;
 mod uploads;

@@ -426,6 +426,7 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Once a second: lets go of what is too old.
     pub(super) fn tick(self: &Rc<Self>) {
+        self.status.bus_lives();
         self.rest.look(self.come_and_gone.get(), || {});
         let now_ms = now_ms();
         if self.trims {

@@ -11,11 +11,6 @@ use crate::connection::Connection;
 use crate::room::Change;
 use crate::session::too_many_sends;
 
-/// By when a load balancer has noticed that this gateway is leaving.
-const DRAIN_NOTICED_MS: u64 = 2_000;
-/// Over how long the clients of a draining gateway come back to the others.
-const DRAIN_SPREAD_MS: u64 = 5_000;
-
 impl Core {
     /// Handles everything that waits.
     pub(super) fn turn(self: &Rc<Self>, inbox: &Inbox) {
@@ -44,7 +39,7 @@ impl Core {
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
                     Tell::TellPresence(generation) => self.tell_presence(generation),
                     Tell::Replace { slot, connection } => self.replace(slot, connection),
-                    Tell::Drain => self.drain(),
+                    Tell::Drain => self.begin_drain(),
                 }
                 if self.flush_soon.take() {
                     self.flush();
@@ -166,16 +161,6 @@ impl Core {
         let connection = self.connections.borrow().get(slot as usize).cloned();
         if let Some(connection) = connection.filter(|connection| connection.id == id) {
             self.close(&connection, CloseCode::TooManyConnections, Some((ByeCode::Replaced, 0)));
-        }
-    }
-
-    /// Sends everybody away, spread over time so that the other gateways are not overrun.
-    fn drain(&self) {
-        let connections: Vec<_> = self.connections.borrow().iter().map(|(_, one)| Rc::clone(one)).collect();
-        let count = connections.len().max(1) as u64;
-        for (place, connection) in connections.iter().enumerate() {
-            let reconnect_after_ms = DRAIN_NOTICED_MS + DRAIN_SPREAD_MS * place as u64 / count;
-            self.close(connection, CloseCode::Restart, Some((ByeCode::Drain, reconnect_after_ms)));
         }
     }
 }

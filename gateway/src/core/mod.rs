@@ -7,6 +7,7 @@ mod act;
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod counters;
+mod drain;
 mod gap;
 mod greetings;
 mod inbox;
@@ -49,6 +50,7 @@ use crate::session::{Identity, Session, SessionLimits};
 use crate::status::Status;
 use crate::ws::encode::text_frame;
 use counters::{Counters, Exporter, Gauges};
+use drain::Drain;
 use greetings::Greetings;
 use poller::{Poller, Ready};
 use rights::{EndedSessions, Unsure};
@@ -125,6 +127,8 @@ pub struct Core {
     /// The bus was too far behind for a change of presence.
     presence_lost: Cell<bool>,
     rest: Rest,
+    /// Everybody is being sent away.
+    drain: Cell<Option<Drain>>,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
     /// Connection ids count up from a random number.
@@ -162,6 +166,7 @@ impl Core {
             flush_soon: Cell::new(false),
             presence_lost: Cell::new(false),
             rest: Rest::default(),
+            drain: Cell::new(None),
             counters: Counters::default(),
             exporter: Exporter::new(seed.id),
             next_connection: Cell::new(new_origin()),
@@ -301,6 +306,8 @@ impl Core {
         let now_s = self.clock.elapsed().as_secs();
         self.greetings.borrow_mut().tick(now_s);
         self.tick_rights(now_s);
+        self.send_share_away();
+        self.status.core_lives(self.id);
         if self.presence_lost.get() && self.ask_bus(Ask::PresenceUnsure).is_ok() {
             self.presence_lost.set(false);
         }

@@ -46,8 +46,9 @@ pub struct Claims {
     /// Rooms that the bearer may join and send to. Absent: membership decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<RoomsClaim>,
-    /// The login session that the ticket was made from, so that revoking the one ends the other.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The login session that the ticket was made from, so that revoking the one ends the other. Not the `sid` of
+    /// other issuers, which says nothing here.
+    #[serde(rename = "hubbub_sid", skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
 }
 
@@ -147,6 +148,14 @@ mod tests {
         assert_eq!(parse("\"*\"").unwrap(), RoomsClaim::Any(Star::Star));
         assert_eq!(parse("[\"1\"]").unwrap(), RoomsClaim::List(vec![RoomId::new(1).unwrap()]));
         assert!(parse("\"all\"").is_err() && parse("[1]").is_err());
+    }
+
+    #[test]
+    fn the_session_id_of_another_issuer_is_none_of_ours() {
+        let claims: Claims = serde_json::from_str(r#"{"sub":"7","exp":9,"sid":"theirs"}"#).unwrap();
+        assert_eq!(claims.sid, None);
+        let ours: Claims = serde_json::from_str(r#"{"sub":"7","exp":9,"hubbub_sid":"ours"}"#).unwrap();
+        assert_eq!(ours.sid.as_deref(), Some("ours"));
     }
 
     #[test]

@@ -401,3 +401,16 @@ async fn who_has_seen_more_than_a_gateway_has_read_is_not_let_in() {
     let joined = returned.join("1", Some(&seen[0])).await;
     assert_eq!(joined["error"], "unavailable", "it would come again: {joined}");
 }
+
+/// What the control plane noted of a room whose stream Redis has lost since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_whose_stream_is_lost_can_be_joined() {
+    let stack = start(builder());
+    let last = (1_u64 << 40).to_string();
+    redis::<()>(&stack, &["HSET", "last:{0}", "1", &last, "to", "1704067462144-0"]);
+    let mut client = connect(&stack, stack.gateway(0), 1).await;
+    let joined = client.join("1", Some("1")).await;
+    assert_eq!((&joined["last"], &joined["replayed"]), (&json!(last), &json!(null)), "{joined}");
+    let ack = client.send("1", "on it goes", "n").await;
+    assert_eq!(client.expect("message").await["id"], ack["id"]);
+}

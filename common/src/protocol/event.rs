@@ -143,7 +143,7 @@ pub struct Limits {
 /// One room of a `joined` event.
 #[derive(Debug, Clone, Serialize)]
 pub struct JoinedRoom {
-    /// Which room; as the client wrote it, also when it is no valid id.
+    /// Which room.
     pub room: RoomId,
     /// How the join went.
     #[serde(flatten)]

@@ -27,8 +27,8 @@ pub(super) struct Cluster {
     turn: AtomicUsize,
 }
 
-/// The map, and the place of the node that gave it among those that were known.
-type Question = Shared<BoxFuture<'static, RedisResult<(Arc<SlotMap>, usize)>>>;
+/// The map, and the node that gave it.
+type Question = Shared<BoxFuture<'static, RedisResult<(Arc<SlotMap>, Address)>>>;
 
 #[derive(Default)]
 struct State {
@@ -111,8 +111,8 @@ impl Cluster {
         // For the first of those who waited.
         if state.asking.as_ref().is_some_and(|asking| asking.ptr_eq(&question)) {
             state.asking = None;
-            if let Ok((map, place)) = &answer {
-                state.learn(map, *place);
+            if let Ok((map, node)) = &answer {
+                state.learn(map, node, self.servers.seeds());
             }
         }
         answer.map(|(map, _)| map)
@@ -128,25 +128,24 @@ impl Cluster {
 }
 
 impl State {
-    /// The node at this place answered: it is asked first the next time.
-    fn learn(&mut self, map: &Arc<SlotMap>, place: usize) {
-        if place < self.known.len() {
-            self.known.swap(0, place);
-        }
-        for primary in map.primaries() {
-            if !self.known.contains(&primary) {
-                self.known.push(primary);
+    /// The next time this node is asked first, then the primaries, then those that the URL names.
+    fn learn(&mut self, map: &Arc<SlotMap>, node: &Address, seeds: &[Address]) {
+        self.known = vec![node.clone()];
+        for address in map.primaries().iter().chain(seeds) {
+            if !self.known.contains(address) {
+                self.known.push(address.clone());
             }
         }
+        self.links.retain(|address, _| self.known.contains(address));
         self.map = Some(Arc::clone(map));
     }
 }
 
-async fn ask_any(servers: Servers, known: Vec<Address>) -> RedisResult<(Arc<SlotMap>, usize)> {
+async fn ask_any(servers: Servers, known: Vec<Address>) -> RedisResult<(Arc<SlotMap>, Address)> {
     let mut problem = down("no address of a node".to_owned());
-    for (place, address) in known.iter().enumerate() {
-        match ask(&servers, address).await {
-            Ok(map) => return Ok((Arc::new(map), place)),
+    for address in known {
+        match ask(&servers, &address).await {
+            Ok(map) => return Ok((Arc::new(map), address)),
             Err(error) => problem = error,
         }
     }

@@ -85,6 +85,10 @@ enum Remedy {
 
 fn remedy(error: &RedisError) -> Remedy {
     use ServerErrorKind as Kind;
+    if error.code() == Some("NOREPLICAS") {
+        // A primary that was cut off from its replicas: perhaps there is another one by now.
+        return Remedy::Elsewhere;
+    }
     let ErrorKind::Server(kind) = error.kind() else { return Remedy::None };
     match kind {
         Kind::Moved => Remedy::Moved,
@@ -104,4 +108,16 @@ fn remedy(error: &RedisError) -> Remedy {
 
 fn timed_out(what: &str) -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, what.to_owned()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_cut_off_from_replicas_may_have_been_replaced() {
+        let error = |code: &str| redis::make_extension_error(code.to_owned(), None);
+        assert_eq!(remedy(&error("NOREPLICAS")), Remedy::Elsewhere);
+        assert_eq!(remedy(&error("OOM")), Remedy::None);
+    }
 }

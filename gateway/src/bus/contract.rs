@@ -16,7 +16,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-use super::backend::{Directory, Footing, ReadEntry, RoomsLast, Streams};
+use super::backend::{AppendError, Directory, Footing, ReadEntry, RoomsLast, Streams};
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{Answer, Ask, BusConfig, Inbox, JoinAsk, Links, Tell, Waiter, start};
@@ -172,6 +172,28 @@ fn check_redis(shape: RedisShape) {
     block_on(async {
         check_backend(RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap(), true)
             .await;
+    });
+}
+
+#[test]
+fn a_redis_whose_memory_is_full_is_still_read() {
+    let (stack, url) = redis(RedisShape::Single);
+    block_on(async {
+        let backend = RedisBackend::start(&url.into(), shards(), "g1", Duration::ZERO).await.unwrap();
+        let epoch = backend.heartbeat().await.unwrap();
+        let entry = Bytes::from(encode(1, 1, &[message(room(1), "a", None)]));
+        backend.append(Shard::new(0), entry.clone()).await.unwrap();
+        let client = ::redis::Client::open(stack.redis_url().unwrap()).unwrap();
+        let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+        let mut full = ::redis::cmd("CONFIG");
+        full.arg("SET").arg("maxmemory").arg(1).query_async::<()>(&mut admin).await.unwrap();
+        assert!(matches!(backend.append(Shard::new(0), entry).await, Err(AppendError::Refused(_))));
+        assert_eq!(backend.heartbeat().await.unwrap(), epoch);
+        let cursor = (Shard::new(0), EntryId::ZERO);
+        assert_eq!(backend.survey(&[cursor]).await.unwrap().epoch, epoch);
+        assert_eq!(read_until(&backend, cursor, 1).await.len(), 1);
+        // What frees memory is not refused.
+        backend.trim(&[Shard::new(0)], EntryId::MAX).await.unwrap();
     });
 }
 

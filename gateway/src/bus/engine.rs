@@ -356,6 +356,9 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Tells ephemeral records to every gateway; nobody hears of a failure, by the nature of the thing.
     pub(super) fn say(self: &Rc<Self>, shard: Shard, records: &[Vec<u8>]) {
+        if !self.is_up() {
+            return;
+        }
         self.said_seq.set(self.said_seq.get() + 1);
         let entry = encode(self.origin, self.said_seq.get(), records).into();
         let engine = Rc::clone(self);

@@ -22,7 +22,9 @@ use super::scan::Scanned;
 use super::task::spawn;
 use super::{Answer, JoinAnswer, JoinAsk, Subscribed, Waiter};
 
-/// How long the reader may take to get to what a client has seen elsewhere.
+/// How long the reader may take to get to what a client has seen elsewhere, before it is looked whether that is there.
+const LAG_USUAL: Duration = Duration::from_millis(100);
+/// How long it may take to get to what is there.
 const LAG_MAX: Duration = Duration::from_secs(1);
 /// Times that a join has streams scanned, because frames were evicted while that went on.
 const ROUNDS_MAX: usize = 3;
@@ -32,14 +34,17 @@ const SCANNED_MAX: Duration = Duration::from_secs(3);
 /// By shard, what was found in its stream.
 type Scans = HashMap<Shard, Rc<Scanned>>;
 
+/// The newest entries of streams that were not read up to what a client or the control plane has seen of them. What
+/// is later than all that a stream holds is not of this stream: Redis lost it, and nothing is to be waited for.
+type Newest = HashMap<Shard, EntryId>;
+
 /// What a join needs to be answered at once.
 struct Prepared {
     /// All `Member` where a token vouches.
     roles: Vec<Option<Role>>,
     /// What the streams hold for rooms that the window does not reach.
     scans: Scans,
-    /// The newest entries of streams that are read too late for what a client has seen elsewhere.
-    late: HashMap<Shard, EntryId>,
+    newest: Newest,
 }
 
 /// What a join has to wait for.
@@ -100,7 +105,11 @@ impl<B: Streams + Directory> Engine<B> {
         let roles = match member {
             Some(user) => {
                 let ids: Vec<RoomId> = rooms.iter().map(|ask| ask.room).collect();
-                self.backend.roles(user, &ids).await?
+                let roles = self.backend.roles(user, &ids).await?;
+                if roles.contains(&None) && !self.backend.knows_members().await? {
+                    return Err(BusError("who is a member of what is not known at the moment".to_owned()));
+                }
+                roles
             }
             None => vec![Some(Role::Member); rooms.len()],
         };
@@ -111,25 +120,27 @@ impl<B: Streams + Directory> Engine<B> {
             .map(|(ask, _)| *ask)
             .collect();
         self.make_ready(&allowed).await?;
-        let mut late = HashMap::new();
-        if timeout(LAG_MAX, self.read_up_to(&allowed)).await.is_err() {
+        let mut newest = Newest::new();
+        if timeout(LAG_USUAL, self.read_up_to(&allowed, &newest)).await.is_err() {
             for shard in self.unread(&allowed) {
-                late.insert(shard, self.backend.extent(shard).await?.last);
+                newest.insert(shard, self.backend.extent(shard).await?.last);
             }
+            // Whoever is still to come is refused for the moment.
+            let _ = timeout(LAG_MAX, self.read_up_to(&allowed, &newest)).await;
         }
         let mut scans = Scans::new();
         for _ in 0..ROUNDS_MAX {
             self.make_ready(&allowed).await?;
             let behind = self.behind(&allowed, &scans);
             if behind.is_empty() {
-                return Ok(Prepared { roles, scans, late });
+                return Ok(Prepared { roles, scans, newest });
             }
             let time = SCANNED_MAX.saturating_sub(began.elapsed());
             let scan = |(shard, asks)| async move { (shard, self.scan(shard, asks, time).await) };
             scans.extend(join_all(behind.into_iter().map(scan)).await);
         }
         self.make_ready(&allowed).await?;
-        Ok(Prepared { roles, scans, late })
+        Ok(Prepared { roles, scans, newest })
     }
 
     /// Waits until every room's shard is read and its newest event known.
@@ -167,29 +178,29 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Waits until this gateway has read what the client has seen on another, which would come twice otherwise,
     /// and what others have told of.
-    async fn read_up_to(&self, rooms: &[JoinAsk]) {
+    async fn read_up_to(&self, rooms: &[JoinAsk], newest: &Newest) {
         loop {
             let read_on = self.read_on.notified();
-            let is_read = |ask: &JoinAsk| {
-                let state = self.state.borrow();
-                let newest = state.window.last(ask.room).max(ask.since.unwrap_or(MessageId::ZERO));
-                is_read(&state, self.shards.of(ask.room), newest)
-            };
-            if rooms.iter().all(is_read) {
+            if rooms.iter().all(|ask| !self.is_to_come(&self.state.borrow(), ask, newest)) {
                 return;
             }
             read_on.await;
         }
     }
 
-    /// Shards that are not read up to what a client has seen elsewhere.
+    /// Whether the gateway has yet to read what is known of a room: by the client, or by those who told of its last event.
+    fn is_to_come(&self, state: &State, ask: &JoinAsk, newest: &Newest) -> bool {
+        let shard = self.shards.of(ask.room);
+        let is_there = |event: &MessageId| newest.get(&shard).is_none_or(|newest| event.entry() <= *newest);
+        let known = [Some(state.window.last(ask.room)), ask.since];
+        known.into_iter().flatten().any(|event| !is_read(state, shard, event) && is_there(&event))
+    }
+
+    /// Shards that are not read up to what is known of their rooms.
     fn unread(&self, rooms: &[JoinAsk]) -> BTreeSet<Shard> {
         let state = self.state.borrow();
-        let of_room = |ask: &JoinAsk| {
-            let shard = self.shards.of(ask.room);
-            ask.since.filter(|since| !is_read(&state, shard, *since)).map(|_| shard)
-        };
-        rooms.iter().filter_map(of_room).collect()
+        let is_unread = |ask: &&JoinAsk| self.is_to_come(&state, ask, &Newest::new());
+        rooms.iter().filter(is_unread).map(|ask| self.shards.of(ask.room)).collect()
     }
 
     /// Of each shard that has to be scanned, the rooms whose replay the window does not hold.
@@ -225,7 +236,7 @@ impl<B: Streams + Directory> Engine<B> {
     }
 
     fn subscribe(&self, rooms: &[JoinAsk], prepared: &Prepared, core: u16) -> Vec<JoinAnswer> {
-        let Prepared { roles, scans, late } = prepared;
+        let Prepared { roles, scans, newest } = prepared;
         let mut state = self.state.borrow_mut();
         let mut budget_bytes = self.resume_scan_bytes_max;
         let mut subscribe = |ask: &JoinAsk, role: Option<Role>| {
@@ -242,14 +253,9 @@ impl<B: Streams + Directory> Engine<B> {
             // A scan may have met what nobody had told of.
             let met = scans.get(&shard).map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
             let last = state.window.last(ask.room).max(met);
-            // What the client has seen elsewhere would come again. One that is later than all that the stream holds is
-            // not of this stream, and nothing to wait for.
-            let is_to_come = |since: &MessageId| {
-                let newest = late.get(&shard).copied().unwrap_or(EntryId::ZERO);
-                since.entry() <= newest && !is_read(&state, shard, *since)
-            };
-            // What is older than `last` would still come live.
-            if ask.since.as_ref().is_some_and(is_to_come) || !is_read(&state, shard, last) {
+            // What the client has seen elsewhere would come again, and what is older than `last` would still come live.
+            let is_unread = last > state.window.last(ask.room) && !is_read(&state, shard, last);
+            if is_unread || self.is_to_come(&state, ask, newest) {
                 return Err(ErrorCode::Unavailable);
             }
             Ok(Subscribed { last, replay, muted: !role.may_send() })

@@ -217,8 +217,11 @@ impl<B: Streams + Directory> Engine<B> {
                     state.tell_interested(shard, || Tell::RoleChanged { room, user, role });
                 }
             }
-            Record::Room { room, state: RoomChange::Deleted } if is_told => {
-                state.tell_interested(shard, || Tell::RoomDeleted(room));
+            Record::Room { room, state: RoomChange::Deleted } => {
+                state.roles.note_deleted(room, self.clock.elapsed());
+                if is_told {
+                    state.tell_interested(shard, || Tell::RoomDeleted(room));
+                }
             }
             Record::Room { .. }
             | Record::Message { .. }

@@ -11,12 +11,21 @@ use hubbub_common::protocol::Role;
 
 /// See the module's text.
 #[derive(Debug, Default)]
-pub(super) struct RecentRoles(HashMap<(UserId, RoomId), (Duration, Option<Role>)>);
+pub(super) struct RecentRoles {
+    roles: HashMap<(UserId, RoomId), (Duration, Option<Role>)>,
+    /// Rooms that were deleted, and when.
+    deleted: HashMap<RoomId, Duration>,
+}
 
 impl RecentRoles {
     /// A change was read at this uptime.
     pub(super) fn note(&mut self, user: UserId, room: RoomId, role: Option<Role>, at: Duration) {
-        self.0.insert((user, room), (at, role));
+        self.roles.insert((user, room), (at, role));
+    }
+
+    /// That a room is no more was read at this uptime.
+    pub(super) fn note_deleted(&mut self, room: RoomId, at: Duration) {
+        self.deleted.insert(room, at);
     }
 
     /// The role that counts, where one was looked up from an uptime on.
@@ -27,7 +36,10 @@ impl RecentRoles {
         looked_up: Option<Role>,
         since: Duration,
     ) -> Option<Role> {
-        match self.0.get(&(user, room)) {
+        if self.deleted.get(&room).is_some_and(|at| *at >= since) {
+            return None;
+        }
+        match self.roles.get(&(user, room)) {
             Some((at, role)) if *at >= since => *role,
             Some(_) | None => looked_up,
         }
@@ -35,7 +47,8 @@ impl RecentRoles {
 
     /// No join is under way that began before this uptime.
     pub(super) fn forget_before(&mut self, since: Duration) {
-        self.0.retain(|_, (at, _)| *at >= since);
+        self.roles.retain(|_, (at, _)| *at >= since);
+        self.deleted.retain(|_, at| *at >= since);
     }
 }
 
@@ -55,6 +68,9 @@ mod tests {
         assert_eq!(roles.settle(user, room, Some(Role::Member), at(6)), Some(Role::Muted));
         roles.forget_before(at(8));
         assert_eq!(roles.settle(user, room, None, at(0)), None);
-        assert!(roles.0.is_empty());
+        assert!(roles.roles.is_empty());
+        roles.note_deleted(room, at(9));
+        assert_eq!(roles.settle(user, room, Some(Role::Owner), at(9)), None);
+        assert_eq!(roles.settle(user, room, Some(Role::Owner), at(10)), Some(Role::Owner));
     }
 }

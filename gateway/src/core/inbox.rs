@@ -15,9 +15,11 @@ impl Core {
     /// Handles everything that waits.
     pub(super) fn turn(self: &Rc<Self>, inbox: &Inbox) {
         self.ring_bell();
+        let depth = inbox.depth();
         let depth_max = &self.counters.inbox_depth_max;
-        depth_max.set(depth_max.get().max(inbox.depth()));
-        while let Some(batch) = inbox.take() {
+        depth_max.set(depth_max.get().max(depth));
+        // What comes meanwhile rings again: sockets must not wait for a bus that never pauses.
+        for batch in std::iter::from_fn(|| inbox.take()).take(depth) {
             self.counters.inbox_batches.add(1);
             for tell in batch {
                 match tell {

@@ -66,6 +66,8 @@ const END_S: u64 = 3;
 /// Rooms that pass at once when a client comes with all that it may be joined to.
 #[expect(clippy::cast_possible_truncation, reason = "it is a thousand")]
 const ROOMS_AT_ONCE: u32 = JOINED_ROOMS_MAX as u32;
+/// How often it is asked whether the login session behind a connection still lives.
+const LOGIN_ASKED_MS: u64 = 60 * 60 * 1_000;
 /// Heartbeats that may stay unanswered.
 const MISSED_MAX: u8 = 2;
 
@@ -208,7 +210,10 @@ impl Core {
             let mut connections = self.connections.borrow_mut();
             let slot = connections.vacant_key();
             let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
-            let session = Session::new(identity);
+            let mut session = Session::new(identity);
+            if session.login().is_some() {
+                session.expires_at(now_ms() + LOGIN_ASKED_MS);
+            }
             let connection = Rc::new(Connection::new(id, slot_number, socket, session));
             connections.insert(Rc::clone(&connection));
             self.status.set_connections(self.id, connections.len());
@@ -348,14 +353,16 @@ impl Core {
             return;
         }
         let now_ms = now_ms();
-        if connection.session.borrow().has_expired(now_ms) {
+        if connection.session.borrow().has_expired(now_ms) && !self.is_asked_about(connection, now_ms) {
             self.close(connection, CloseCode::Revoked, Some((ByeCode::Revoked, 0)));
             return;
         }
         let heartbeat_s = self.heartbeat_s();
         let silent_s = now_s.saturating_sub(u64::from(connection.heard_s.get()));
-        let next_s = if silent_s < heartbeat_s {
-            heartbeat_s - silent_s
+        let due_s = heartbeat_s * (u64::from(connection.missed.get()) + 1);
+        let next_s = if silent_s < due_s {
+            // The wheel comes round earlier than some heartbeats do.
+            due_s - silent_s
         } else if connection.missed.get() < MISSED_MAX {
             connection.missed.set(connection.missed.get() + 1);
             self.ping(connection);

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
+use hubbub_common::clock::UnixMs;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ByeCode, CloseCode, ErrorCode, Event, Joined, JoinedRoom, Role};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginMark;
 
-use super::Core;
+use super::{Core, LOGIN_ASKED_MS};
 use crate::bus::{Ask, Claim};
 use crate::connection::Connection;
 use crate::room::Change;
@@ -122,6 +123,17 @@ impl Core {
         if claims.is_empty() || self.ask_bus(Ask::Recheck(claims)).is_ok() {
             unsure.shards.clear();
         }
+    }
+
+    /// Login sessions end without a word, too, when nobody has used them for long: asks about the one behind a
+    /// connection, and lets that go on until the answer. False where there is none.
+    pub(super) fn is_asked_about(&self, connection: &Connection, now_ms: UnixMs) -> bool {
+        let mut session = connection.session.borrow_mut();
+        let Some(login) = session.login() else { return false };
+        let asked = self.ask_bus(Ask::Recheck(vec![(session.user(), Claim::Login(login))]));
+        // A bus that is too far behind is asked again soon.
+        session.expires_at(now_ms + if asked.is_ok() { LOGIN_ASKED_MS } else { LOGIN_ASKED_MS / 60 });
+        true
     }
 
     pub(super) fn room_deleted(&self, room: RoomId) {

@@ -203,6 +203,11 @@ impl Session {
         rarer.is_some_and(|rarer| rarer.muted.contains(&room))
     }
 
+    /// Sets when the token's time is over, or when to ask again about the login session.
+    pub fn expires_at(&mut self, at_ms: UnixMs) {
+        self.expires_at_s = u32::try_from(at_ms.div_ceil(1_000)).unwrap_or(u32::MAX);
+    }
+
     /// Whether the token's time is over.
     pub fn has_expired(&self, now_ms: UnixMs) -> bool {
         self.expires_at_s != 0 && u64::from(self.expires_at_s) * 1_000 <= now_ms

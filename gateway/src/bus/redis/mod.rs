@@ -50,7 +50,10 @@ pub struct RedisBackend {
     shard_readers: RefCell<Option<ShardReaders>>,
     interrupter: Option<Interrupter>,
     freshness: Option<Freshness>,
-    channels: RefCell<Option<PubSubStream>>,
+    /// Times that the connection for reading, or one for appending, turned out to be of no use.
+    breaks: Cell<u64>,
+    /// With the number of breaks before it was made: one that only listens never finds out that its server is gone.
+    channels: RefCell<Option<(u64, PubSubStream)>>,
     asked: RefCell<Asked>,
 }
 
@@ -74,6 +77,7 @@ impl RedisBackend {
             interrupter: readers.as_ref().map(ShardReaders::interrupter),
             freshness: readers.as_ref().map(ShardReaders::freshness),
             shard_readers: RefCell::new(readers),
+            breaks: Cell::new(0),
             channels: RefCell::new(None),
             asked: RefCell::default(),
         }

@@ -178,19 +178,21 @@ impl Streams for RedisBackend {
 
     async fn hear(&self) -> Result<Vec<Bytes>, BusError> {
         let present = self.channels.borrow_mut().take();
-        let mut channels = match present {
-            Some(channels) => channels,
-            None => {
+        let (breaks, mut channels) = match present {
+            Some((breaks, channels)) if breaks == self.breaks.get() => (breaks, channels),
+            Some(_) | None => {
+                let breaks = self.breaks.get();
                 let connect = async {
                     let mut pubsub = self.commands.anyone().await?.get_async_pubsub().await?;
                     pubsub.psubscribe(format!("{LIVE}*")).await?;
                     pubsub.subscribe(keys::answers(&self.run_id)).await?;
                     Ok(pubsub.into_on_message())
                 };
-                timeout(2 * CONNECT_MAX, connect)
+                let channels = timeout(2 * CONNECT_MAX, connect)
                     .await
                     .map_err(|_| BusError("Redis does not take a connection for pub/sub".to_owned()))?
-                    .map_err(bus_error)?
+                    .map_err(bus_error)?;
+                (breaks, channels)
             }
         };
         let mut heard = Vec::new();
@@ -209,7 +211,7 @@ impl Streams for RedisBackend {
         while let Some(Some(message)) = channels.next().now_or_never() {
             take(&message);
         }
-        *self.channels.borrow_mut() = Some(channels);
+        *self.channels.borrow_mut() = Some((breaks, channels));
         Ok(heard)
     }
 
@@ -269,6 +271,7 @@ impl RedisBackend {
     }
 
     fn forget_reader(&self) {
+        self.breaks.set(self.breaks.get() + 1);
         self.reader_id.set(None);
         *self.reader.borrow_mut() = None;
     }

@@ -255,6 +255,7 @@ impl Driver {
             | Tell::CheckLogins
             | Tell::RoomDeleted(_)
             | Tell::SessionsEnded(..)
+            | Tell::Banned(_)
             | Tell::TellPresence(_)
             | Tell::Replace { .. }
             | Tell::Drain => {}

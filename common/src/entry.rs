@@ -223,6 +223,8 @@ pub enum Notice<'a> {
         #[serde(borrow)]
         run: Cow<'a, str>,
     },
+    /// Who is banned ([`crate::keys::BANNED`]) is to be read again.
+    BansChanged,
 }
 
 impl Notice<'_> {

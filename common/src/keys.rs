@@ -39,6 +39,12 @@ pub fn ended_session(id: &str) -> String {
     format!("ended:{id}")
 }
 
+/// Set: ids of users who are kept out, and [`BANNED_COMPLETE`].
+pub const BANNED: &str = "banned";
+
+/// In [`BANNED`]: everybody is in it who should be. Without it, it says nothing of those who are not.
+pub const BANNED_COMPLETE: u64 = 0;
+
 /// String, expiring: how many entries wait to be persisted, as the leader last saw it.
 pub const PERSISTER_LAG: &str = "persister:lag";
 

@@ -236,6 +236,11 @@ pub trait Directory: Presence {
         rooms: &[RoomId],
     ) -> impl Future<Output = Result<Vec<Option<Role>>, BusError>>;
 
+    /// Users who are kept out; `None` where nobody can say who they are.
+    fn banned(&self) -> impl Future<Output = Result<Option<Vec<UserId>>, BusError>> {
+        async { Ok(None) }
+    }
+
     /// Who wrote a message that the window does not hold; nobody where there is no such message.
     fn author(&self, room: RoomId, msg: MessageId) -> impl Future<Output = Result<Option<UserId>, BusError>>;
 }

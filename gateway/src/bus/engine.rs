@@ -254,6 +254,8 @@ pub(super) struct Engine<B> {
     pub(super) watch: Watch,
     pub(super) scan_permits: Semaphore,
     pub(super) presence_tasks: PresenceTasks,
+    /// Rings when who is banned is to be read again.
+    pub(super) bans_changed: Notify,
     said_seq: Cell<u64>,
     /// Changes of presence, which come with joins.
     come_and_gone: Cell<u64>,
@@ -310,6 +312,7 @@ impl<B: Streams + Directory> Engine<B> {
             watch: Watch::new(),
             scan_permits: Semaphore::new(SCANS_MAX),
             presence_tasks: PresenceTasks::new(config.gateway_timeout),
+            bans_changed: Notify::new(),
             said_seq: Cell::new(0),
             come_and_gone: Cell::new(0),
             rest: Rest::default(),

@@ -14,6 +14,7 @@
 //! suite. [`packer`] and [`window`] are pure. Absent on purpose: any knowledge of sockets and sessions.
 
 pub mod backend;
+mod bans;
 mod catch_up;
 mod change;
 mod engine;
@@ -39,6 +40,7 @@ pub mod window;
 #[cfg(test)]
 mod contract;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -301,6 +303,8 @@ pub enum Tell {
     CheckLogins,
     /// Login sessions of a user have ended.
     SessionsEnded(UserId, Arc<[LoginMark]>),
+    /// Users who are kept out, all of them.
+    Banned(Arc<HashSet<UserId>>),
     /// Tell everybody who is in a room, marked with this number; [`Ask::PresenceChanged`] goes on from there.
     TellPresence(u32),
     /// A connection has to go: its user has newer ones, and no more are allowed.

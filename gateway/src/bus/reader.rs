@@ -241,6 +241,7 @@ impl<B: Streams + Directory> Engine<B> {
                 state.tell_all(|| Tell::SessionsEnded(user, Arc::clone(&marks)));
             }
             Some(Notice::Drain { run }) => self.drain_if_meant(state, &run),
+            Some(Notice::BansChanged) => self.bans_changed.notify_one(),
             None => self.metrics.records_unknown.increment(1),
         }
     }

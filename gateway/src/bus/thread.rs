@@ -149,6 +149,7 @@ pub(crate) async fn serve<B: Streams + Directory>(
     spawn(Rc::clone(&engine).hear());
     spawn(Rc::clone(&engine).spread_presence());
     spawn(Rc::clone(&engine).stay_on_roll());
+    spawn(Rc::clone(&engine).keep_bans());
     spawn(keep_alive(Rc::clone(&engine)));
     spawn(tick(Rc::clone(&engine)));
     loop {

@@ -39,6 +39,7 @@ impl Core {
                     Tell::RoomDeleted(room) => self.room_deleted(room),
                     Tell::CheckLogins => self.check_logins(),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
+                    Tell::Banned(users) => self.banned(users),
                     Tell::TellPresence(generation) => self.tell_presence(generation),
                     Tell::Replace { slot, connection } => self.replace(slot, connection),
                     Tell::Drain => self.begin_drain(),

@@ -22,7 +22,7 @@ mod turn;
 mod wheel;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -110,6 +110,7 @@ pub struct Core {
     wheel: RefCell<Wheel>,
     ended_sessions: EndedSessions,
     unsure: RefCell<Unsure>,
+    banned: RefCell<Arc<HashSet<UserId>>>,
     pub(crate) greetings: RefCell<Greetings>,
     /// Connections whose outbox got something since the last flush.
     pub(crate) dirty: RefCell<Vec<Rc<Connection>>>,
@@ -155,6 +156,7 @@ impl Core {
             wheel: RefCell::new(Wheel::new()),
             ended_sessions: EndedSessions::default(),
             unsure: RefCell::default(),
+            banned: RefCell::default(),
             greetings: RefCell::default(),
             dirty: RefCell::default(),
             receive_buffer: RefCell::new(vec![0; RECEIVE_BYTES].into()),
@@ -411,6 +413,9 @@ impl Gate for Core {
 
     async fn authenticate(&self, token: String) -> Result<Identity, AuthError> {
         let identity = self.identify(token).await?;
+        if self.banned.borrow().contains(&identity.user) {
+            return Err(AuthError::Bad("this account is banned"));
+        }
         let login = identity.login_session.as_deref().map(LoginMark::of);
         if login.is_some_and(|login| self.ended_sessions.contains(identity.user, login)) {
             return Err(AuthError::Bad("the session has ended: log in again"));

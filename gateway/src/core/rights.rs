@@ -1,8 +1,9 @@
 //! What the control plane changes for connections that are open: memberships, rooms, login sessions.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hubbub_common::clock::UnixMs;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
@@ -145,15 +146,28 @@ impl Core {
     pub(super) fn sessions_ended(&self, user: UserId, logins: &[LoginMark]) {
         let until_s = self.clock.elapsed().as_secs() + ENDED_S;
         self.ended_sessions.0.borrow_mut().extend(logins.iter().map(|login| ((user, *login), until_s)));
-        let slots: Vec<u32> = self.registry.borrow().slots_of(user).collect();
-        for slot in slots {
-            let connection = self.connections.borrow().get(slot as usize).cloned();
-            let Some(connection) = connection else { continue };
+        for connection in self.connections_by(user) {
             let login = connection.session.borrow().login();
             if login.is_some_and(|login| logins.contains(&login)) {
                 self.close(&connection, CloseCode::Revoked, Some((ByeCode::Revoked, 0)));
             }
         }
+    }
+
+    /// These users are kept out from now on, and no others.
+    pub(super) fn banned(&self, users: Arc<HashSet<UserId>>) {
+        let before = self.banned.replace(users);
+        let now = Arc::clone(&self.banned.borrow());
+        for user in now.difference(&before) {
+            for connection in self.connections_by(*user) {
+                self.close(&connection, CloseCode::Revoked, Some((ByeCode::Revoked, 0)));
+            }
+        }
+    }
+
+    fn connections_by(&self, user: UserId) -> Vec<Rc<Connection>> {
+        let (registry, connections) = (self.registry.borrow(), self.connections.borrow());
+        registry.slots_of(user).filter_map(|slot| connections.get(slot as usize).cloned()).collect()
     }
 
     fn connections_of(&self, room: RoomId, wanted: impl Fn(UserId) -> bool) -> Vec<Rc<Connection>> {

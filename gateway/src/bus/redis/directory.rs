@@ -50,6 +50,14 @@ impl Directory for RedisBackend {
         Ok(roles.iter().map(|role| role.as_deref().and_then(Role::parse)).collect())
     }
 
+    async fn banned(&self) -> Result<Option<Vec<UserId>>, BusError> {
+        let mut command = cmd("SMEMBERS");
+        command.arg(keys::BANNED);
+        let members: Vec<u64> = command.query_async(&mut self.commands()).await.map_err(bus_error)?;
+        let is_complete = members.contains(&keys::BANNED_COMPLETE);
+        Ok(is_complete.then(|| members.into_iter().filter_map(UserId::new).collect()))
+    }
+
     async fn author(&self, room: RoomId, msg: MessageId) -> Result<Option<UserId>, BusError> {
         if let Some(author) = self.author_in_stream(room, msg).await? {
             return Ok(Some(author));

@@ -11,7 +11,7 @@ use crate::bus::StartError;
 use crate::bus::backend::Presence as _;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 32] = [
+const PROBES: [&[&str]; 33] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
@@ -27,6 +27,7 @@ const PROBES: [&[&str]; 32] = [
     &["GET", "session:none"],
     &["ZRANGE", "sessions:0", "0", "0"],
     &["EXISTS", "membership:loaded"],
+    &["SMEMBERS", "banned"],
     &["ZADD", "presence:0", "no-score", "x"],
     &["ZREM", "presence:0", "x"],
     &["ZRANGEBYLEX", "presence:0", "-", "no-end"],

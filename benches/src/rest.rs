@@ -1,11 +1,13 @@
 //! A client of the control plane's REST API. It knows paths and JSON as the protocol page has them and no type of
 //! ours, so that it can't share a mistake with the server.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
-use ureq::http::{HeaderMap, Method, Request};
+use ureq::http::request::Builder;
+use ureq::http::{HeaderMap, Method, Request, Response};
+use ureq::{Agent, Body};
 
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ impl Answer {
 pub struct Rest {
     agent: Agent,
     base: String,
+    prefix: &'static str,
     token: Option<String>,
 }
 
@@ -45,13 +48,19 @@ impl Rest {
     pub fn new(public_url: &str) -> Self {
         let config =
             Agent::config_builder().http_status_as_error(false).timeout_global(Some(ANSWER_MAX)).build();
-        Self { agent: config.into(), base: public_url.to_owned(), token: None }
+        Self { agent: config.into(), base: public_url.to_owned(), prefix: "/api/v1", token: None }
     }
 
     /// The same server, as somebody who is logged in.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// The same with paths that begin at the root instead of under `/api/v1`.
+    #[must_use]
+    pub fn at_root(&self) -> Self {
+        Self { prefix: "", ..self.clone() }
     }
 
     /// The token of the login session.
@@ -73,10 +82,7 @@ impl Rest {
         headers: &[(&str, &str)],
     ) -> Result<Answer, String> {
         let what = format!("{method} {path}");
-        let mut request = Request::builder().method(method).uri(format!("{}/api/v1{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -87,14 +93,28 @@ impl Rest {
             }
             None => request.body(()).map(|request| self.agent.run(request)),
         };
-        let answer = answer.map_err(|error| format!("{what}: {error}"))?;
-        let mut answer = answer.map_err(|error| format!("{what}: {error}"))?;
-        let text = answer.body_mut().read_to_string().map_err(|error| format!("{what}: {error}"))?;
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            headers: answer.headers().clone(),
-            json: serde_json::from_str(&text).unwrap_or(Value::Null),
-        })
+        read(&what, answer)
+    }
+
+    /// A request with any bytes for a body.
+    pub fn call_raw(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<Answer, String> {
+        let what = format!("{method} {path}");
+        let request = self.request(method, path).header("Content-Type", content_type).body(body);
+        read(&what, request.map(|request| self.agent.run(request)))
+    }
+
+    fn request(&self, method: Method, path: &str) -> Builder {
+        let request = Request::builder().method(method).uri(format!("{}{}{path}", self.base, self.prefix));
+        match &self.token {
+            Some(token) => request.header("Authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     /// A request of any other kind that succeeds.
@@ -114,4 +134,18 @@ impl Rest {
         let answer = self.call(Method::POST, path, Some(body))?;
         answer.ok().map_err(|error| format!("POST {path}: {error}"))
     }
+}
+
+fn read<E: Display>(
+    what: &str,
+    answer: Result<Result<Response<Body>, ureq::Error>, E>,
+) -> Result<Answer, String> {
+    let answer = answer.map_err(|error| format!("{what}: {error}"))?;
+    let mut answer = answer.map_err(|error| format!("{what}: {error}"))?;
+    let text = answer.body_mut().read_to_string().map_err(|error| format!("{what}: {error}"))?;
+    Ok(Answer {
+        status: answer.status().as_u16(),
+        headers: answer.headers().clone(),
+        json: serde_json::from_str(&text).unwrap_or(Value::Null),
+    })
 }

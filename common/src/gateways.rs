@@ -6,6 +6,7 @@ use crate::clock::UnixMs;
 
 /// One run of a gateway, as it was at its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayReport {
     /// `HUBBUB_SERVER_ID`.
     pub server_id: String,

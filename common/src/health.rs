@@ -9,6 +9,7 @@ use crate::clock::UnixMs;
 /// How a program is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Status {
     /// Everything works.
     Healthy,
@@ -33,6 +34,7 @@ impl Status {
 /// The body of `/health`.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Health {
     /// How it is.
     pub status: Status,

@@ -18,6 +18,8 @@ pub mod keys;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+#[cfg(feature = "openapi")]
+mod openapi;
 pub mod presence;
 pub mod protocol;
 pub mod proxy_header;

@@ -110,6 +110,8 @@ settings! {
     AUTH_PER_MINUTE = Setting::new("HUBBUB_AUTH_PER_MINUTE", Some("300"), "logins and registrations per minute and client address over all instances; 0 = no limit");
     WRITES_PER_MINUTE = Setting::new("HUBBUB_WRITES_PER_MINUTE", Some("1200"), "requests that change something, per minute and user over all instances; 0 = no limit");
 
+    REQUEST_SECONDS = Setting::new("HUBBUB_REQUEST_SECONDS", Some("15"), "how long a request may take, and before that its body to come, seconds; its head, and the pause before it, twice as long");
+
     UPLOADS_URL = Setting::new("HUBBUB_UPLOADS_URL", Some("file:///var/lib/hubbub/uploads"), "where uploaded files are kept: file:///folder (shared by all control planes) or s3://bucket[/prefix]");
     UPLOADS_S3_ENDPOINT = Setting::new("HUBBUB_UPLOADS_S3_ENDPOINT", None, "address of an S3-compatible store such as https://s3.example.org, as browsers reach it [default: Amazon's]");
     UPLOADS_S3_REGION = Setting::new("HUBBUB_UPLOADS_S3_REGION", Some("us-east-1"), "region of the bucket");
@@ -117,6 +119,7 @@ settings! {
     UPLOADS_S3_ACCESS_KEY_ID = Setting::new("HUBBUB_UPLOADS_S3_ACCESS_KEY_ID", None, "access key of the bucket [default: the role of the machine]");
     UPLOADS_S3_SECRET_ACCESS_KEY = Setting::new("HUBBUB_UPLOADS_S3_SECRET_ACCESS_KEY", None, "secret of the access key").secret();
     UPLOADS_BYTES_MAX = Setting::new("HUBBUB_UPLOADS_BYTES_MAX", Some("26214400"), "largest uploaded file, bytes");
+    UPLOADS_BYTES_PER_USER = Setting::new("HUBBUB_UPLOADS_BYTES_PER_USER", Some("0"), "what one user may keep uploaded, bytes; 0 = no limit");
     UPLOADS_TYPES = Setting::new("HUBBUB_UPLOADS_TYPES", Some("image/*,audio/*,video/*,text/plain,application/pdf,application/zip,application/octet-stream"), "comma list of content types that may be uploaded; */* for any");
     UPLOADS_LINK_SECONDS = Setting::new("HUBBUB_UPLOADS_LINK_SECONDS", Some("300"), "how long a signed URL of an upload is good for, seconds");
     UPLOADS_UNUSED_SECONDS = Setting::new("HUBBUB_UPLOADS_UNUSED_SECONDS", Some("86400"), "after which uploads that no message refers to are removed, seconds");
@@ -188,6 +191,7 @@ pub fn control() -> Vec<Setting> {
         AUTH_PER_MINUTE,
         WRITES_PER_MINUTE,
         GATEWAY_TIMEOUT_SECONDS,
+        REQUEST_SECONDS,
         UPLOADS_URL,
         UPLOADS_S3_ENDPOINT,
         UPLOADS_S3_REGION,
@@ -195,12 +199,32 @@ pub fn control() -> Vec<Setting> {
         UPLOADS_S3_ACCESS_KEY_ID,
         UPLOADS_S3_SECRET_ACCESS_KEY,
         UPLOADS_BYTES_MAX,
+        UPLOADS_BYTES_PER_USER,
         UPLOADS_TYPES,
         UPLOADS_LINK_SECONDS,
         UPLOADS_UNUSED_SECONDS,
     ];
     own.into_iter().chain(BOTH).collect()
 }
+
+/// The settings that `hubbub-control migrate` uses.
+pub const MIGRATE: [Setting; 4] = [DATABASE_URL, DIRECT_DATABASE_URL, DATABASE_CA_FILE, WAIT_SECONDS];
+
+/// The settings that `hubbub-control token` uses.
+pub const TOKEN: [Setting; 3] = [ENV, JWT_SECRET, JWT_KEY_ID];
+
+/// The settings that `hubbub-control user` and `room` use.
+pub const USER: [Setting; 9] = [
+    DATABASE_URL,
+    DIRECT_DATABASE_URL,
+    DATABASE_CONNECTIONS_MAX,
+    DATABASE_CA_FILE,
+    REDIS_URL,
+    REDIS_CA_FILE,
+    SHARDS,
+    RESUME_WINDOW_SECONDS,
+    WAIT_SECONDS,
+];
 
 /// The command-line arguments for settings.
 pub fn args(settings: &[Setting]) -> Vec<Arg> {
@@ -247,6 +271,18 @@ impl Settings {
     pub fn from_process(settings: &[Setting], flags: &ArgMatches) -> Result<Self, SettingError> {
         let flag = |name: &str| flags.try_get_one::<String>(name).ok().flatten().cloned();
         Self::from_sources(settings, flag, environment)
+    }
+
+    /// From parsed flags and the process's environment, as far as a command uses them; what it has no use for is as if
+    /// nobody had set it.
+    pub fn from_process_for(
+        used: &[Setting],
+        settings: &[Setting],
+        flags: &ArgMatches,
+    ) -> Result<Self, SettingError> {
+        let unset = Self::from_sources(settings, |_| None, |_| None)?;
+        let Self { values } = Self::from_process(used, flags)?;
+        Ok(Self { values: unset.values.into_iter().chain(values).collect() })
     }
 
     /// From any two sources, flags first.

@@ -7,6 +7,7 @@ use hubbub_common::ids::UserId;
 
 use crate::app::App;
 use crate::auth::{self, Caller};
+use crate::bans;
 use crate::error::Error;
 use crate::janitor;
 use crate::origin::Origin;
@@ -103,6 +104,7 @@ pub async fn ban(app: &App, operator: &Caller, user: UserId, reason: &str) -> Re
     audit::add(&*transaction, Some(operator.user), "user banned", &detail, &operator.origin).await?;
     transaction.commit().await?;
     drop(database);
+    bans::refresh(app, user).await?;
     auth::end_all_sessions(app, user).await
 }
 
@@ -118,7 +120,8 @@ pub async fn lift_ban(app: &App, operator: &Caller, user: UserId) -> Result<(), 
     let detail = format!("user {user}");
     audit::add(&*transaction, Some(operator.user), "user ban lifted", &detail, &operator.origin).await?;
     transaction.commit().await?;
-    Ok(())
+    drop(database);
+    bans::refresh(app, user).await
 }
 
 /// Has everything that somebody wrote until now erased, by the janitor.

@@ -11,9 +11,11 @@ use hubbub_common::token::{
 };
 use redis::cmd;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::accounts::{self, Draft};
 use crate::app::App;
+use crate::bans;
 use crate::error::Error;
 use crate::membership;
 use crate::origin::Origin;
@@ -25,7 +27,9 @@ use crate::store::{audit, users};
 pub const TICKET_SECONDS: u64 = 60;
 /// How long an ended login session is remembered: no ticket of it is left then.
 const ENDED_SECONDS: u64 = 2 * TICKET_SECONDS;
-/// Characters of a name in the audit log that belongs to nobody, perhaps.
+/// Login sessions of one user; one more ends the oldest. Signed, as Redis counts from the end by it.
+const SESSIONS_MAX: i64 = 100;
+/// Characters of a name in Redis and in the audit log that belongs to nobody, perhaps.
 const USERNAME_SHOWN_MAX: usize = 64;
 const BANNED: Error = Error::Forbidden("this account is banned");
 
@@ -80,7 +84,8 @@ pub async fn login(
 ) -> Result<(User, String), Error> {
     rate::take(&app.redis, app.config.auth_per_address, &origin.address).await?;
     let username = username.to_lowercase();
-    rate::take(&app.redis, LOGIN_PER_ACCOUNT, &username).await?;
+    let shown: String = username.chars().take(USERNAME_SHOWN_MAX).collect();
+    rate::take(&app.redis, LOGIN_PER_ACCOUNT, &shown).await?;
     let database = app.database().await?;
     let found = users::with_password(&**database, &username).await?;
     drop(database);
@@ -96,7 +101,6 @@ pub async fn login(
     };
     let database = app.database().await?;
     let actor = user.as_ref().map(|user| user.id);
-    let shown: String = username.chars().take(USERNAME_SHOWN_MAX).collect();
     audit::add(&**database, actor, action, &shown, &origin).await?;
     drop(database);
     match user {
@@ -131,6 +135,7 @@ async fn log_in(app: &App, user: &User, origin: Origin) -> Result<String, Error>
     let mut list = cmd("ZADD");
     list.arg(keys::login_sessions_of(user.id)).arg(created_at).arg(&hash);
     list.query_async::<()>(&mut redis).await?;
+    end_oldest(app, user.id).await?;
     let mut set = cmd("SET");
     set.arg(keys::login_session(&hash)).arg(json).arg("EX").arg(LOGIN_SESSION_SECONDS);
     set.query_async::<()>(&mut redis).await?;
@@ -145,6 +150,16 @@ async fn log_in(app: &App, user: &User, origin: Origin) -> Result<String, Error>
     Ok(token)
 }
 
+/// Ends a user's oldest login sessions where there are more than they may have.
+async fn end_oldest(app: &App, user: UserId) -> Result<(), Error> {
+    let mut list = cmd("ZRANGE");
+    list.arg(keys::login_sessions_of(user)).arg(0).arg(-SESSIONS_MAX - 1);
+    let hashes: Vec<String> = list.query_async(&mut app.redis.clone()).await?;
+    let sessions = living(app, user, hashes).await?.into_iter();
+    let sessions: Vec<_> = sessions.map(|(hash, session)| (hash, session.id)).collect();
+    end_sessions(app, user, &sessions).await
+}
+
 /// Who stands behind a token.
 pub async fn authenticate(app: &App, token: &str, origin: Origin) -> Result<Caller, Error> {
     if is_jwt(token) {
@@ -156,6 +171,10 @@ pub async fn authenticate(app: &App, token: &str, origin: Origin) -> Result<Call
             if ended.query_async::<bool>(&mut app.redis.clone()).await? {
                 return Err(Error::Unauthorized("the session of this ticket has ended: log in again"));
             }
+        }
+        // A login session of a banned user has ended; what others sign in their name has none.
+        if bans::is_banned(app, claims.sub).await? {
+            return Err(Error::Unauthorized("this account is banned"));
         }
         return Ok(Caller {
             user: claims.sub,
@@ -190,15 +209,18 @@ pub async fn logout(app: &App, caller: &Caller) -> Result<(), Error> {
 }
 
 /// A login session as its user sees it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LoginSession)]
 pub struct ListedSession {
     /// To revoke it by.
     id: String,
     /// When it was made, in Unix milliseconds.
     created_at: u64,
     /// From which address.
+    #[schema(required)]
     address: Option<String>,
     /// With which program.
+    #[schema(required)]
     user_agent: Option<String>,
     /// Whether it is the one that asks.
     current: bool,
@@ -255,9 +277,16 @@ pub async fn change_password(app: &App, caller: &Caller, old: String, new: Strin
 
 /// The login sessions of a user that have not ended, each with the hash of its token, oldest first.
 async fn sessions_of(app: &App, user: UserId) -> Result<Vec<(String, LoginSession)>, Error> {
+    let mut list = cmd("ZRANGE");
+    list.arg(keys::login_sessions_of(user)).arg(0).arg(-1);
+    let hashes: Vec<String> = list.query_async(&mut app.redis.clone()).await?;
+    living(app, user, hashes).await
+}
+
+/// Those of the login sessions that have not ended; the others are taken off the user's list.
+async fn living(app: &App, user: UserId, hashes: Vec<String>) -> Result<Vec<(String, LoginSession)>, Error> {
     let mut redis = app.redis.clone();
     let key = keys::login_sessions_of(user);
-    let hashes: Vec<String> = cmd("ZRANGE").arg(&key).arg(0).arg(-1).query_async(&mut redis).await?;
     let mut sessions = Vec::with_capacity(hashes.len());
     for hash in hashes {
         let json: Option<String> = cmd("GET").arg(keys::login_session(&hash)).query_async(&mut redis).await?;

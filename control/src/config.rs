@@ -34,6 +34,8 @@ pub struct Config {
     pub auth_per_address: Limit,
     /// Whatever one user changes.
     pub writes_per_user: Limit,
+    /// How long a request, or its body, may take.
+    pub request_max: Duration,
     /// Silence after which a gateway counts as dead.
     pub gateway_timeout: Duration,
     /// Uploaded files.
@@ -153,6 +155,7 @@ impl Config {
                 name: "write-user",
                 per_minute: settings.get(&names::WRITES_PER_MINUTE, within(0..=60_000))?,
             },
+            request_max: settings.get(&names::REQUEST_SECONDS, seconds(1..=3_600))?,
             gateway_timeout: settings.get(&names::GATEWAY_TIMEOUT_SECONDS, seconds(1..=3_600))?,
             uploads: UploadSettings::check(settings)?,
             database: main,

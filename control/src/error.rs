@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::rate::Limit;
+use tokio_postgres::error::SqlState;
 
 /// See the module's text.
 #[derive(Debug, thiserror::Error)]
@@ -33,14 +33,15 @@ pub enum Error {
     /// Slow down.
     #[error("too many requests")]
     RateLimited {
-        /// The limit that was passed.
-        limit: Limit,
         /// When to try again.
         retry_after_s: u64,
     },
     /// Redis or Postgres is away.
     #[error("a server that this needs is away")]
     Unavailable(String),
+    /// Whether it was done is not known.
+    #[error("whether this was done is not known")]
+    Unknown(String),
     /// A bug of ours.
     #[error("internal error")]
     Internal(String),
@@ -55,11 +56,19 @@ impl Error {
 
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
-        // An error of the server is our statement's fault, unless the server is on its way out or full.
+        // An error of the server is our statement's fault, unless the server is on its way out or full, or chose
+        // this transaction to end a deadlock.
         let class = error.code().map(|code| code.code().get(..2).unwrap_or_default().to_owned());
         let text = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
+        if error.code() == Some(&SqlState::CHARACTER_NOT_IN_REPERTOIRE) {
+            return Self::Malformed("U+0000 is not allowed in texts".to_owned());
+        }
+        // It went away while it was asked for.
+        if error.code() == Some(&SqlState::FOREIGN_KEY_VIOLATION) {
+            return Self::NotFound("room or user");
+        }
         match class.as_deref() {
-            None | Some("08" | "53" | "57" | "25") => Self::Unavailable(format!("Postgres: {text}")),
+            None | Some("08" | "53" | "57" | "25" | "40") => Self::Unavailable(format!("Postgres: {text}")),
             Some(_) => Self::Internal(format!("Postgres: {text}")),
         }
     }

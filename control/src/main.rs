@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ArgMatches;
-use hubbub_common::settings::{EXIT_BAD_SETTING, Settings, control};
+use hubbub_common::settings::{self, EXIT_BAD_SETTING, Settings, control};
 use hubbub_control::config::{self, Config};
 use hubbub_control::{Failed, migrate, room, serve, token, user};
 use mimalloc::MiMalloc;
@@ -27,13 +27,13 @@ fn main() -> ExitCode {
 
 fn run(matches: &ArgMatches) -> Result<(), Failed> {
     let Some((command, flags)) = matches.subcommand() else { return Ok(()) };
-    let config = Config::check(&Settings::from_process(&control(), flags)?)?;
+    let config = |used: &[_]| Config::check(&Settings::from_process_for(used, &control(), flags)?);
     match command {
-        "migrate" => bring_up_to_date(&config),
-        "token" => token::print(&config, flags),
-        "user" => user::run(config, flags),
-        "room" => room::run(config, flags),
-        _ => serve::serve(config),
+        "migrate" => bring_up_to_date(&config(&settings::MIGRATE)?),
+        "token" => token::print(&config(&settings::TOKEN)?, flags),
+        "user" => user::run(config(&settings::USER)?, flags),
+        "room" => room::run(config(&settings::USER)?, flags),
+        _ => serve::serve(config(&control())?),
     }
 }
 

@@ -11,6 +11,7 @@ use hubbub_common::keys;
 use redis::cmd;
 
 use crate::app::App;
+use crate::bans;
 use crate::error::Error;
 use crate::store::rooms;
 
@@ -43,6 +44,9 @@ pub async fn keep(app: App) {
     loop {
         if let Err(error) = fill_if_lost(&app).await {
             tracing::debug!(?error, "the membership cache could not be checked");
+        }
+        if let Err(error) = bans::fill_if_lost(&app).await {
+            tracing::debug!(?error, "the list of banned users could not be checked");
         }
         tokio::time::sleep(CHECK_EVERY).await;
     }

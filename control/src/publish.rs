@@ -1,10 +1,10 @@
 //! Appending to the streams what comes by REST: the same path as a gateway's.
 //!
 //! Appends of a shard follow each other, so that their sequence numbers rise in stream order. Where the
-//! connection breaks before the reply the outcome is unknown, and the caller hears `unavailable`; with a nonce
-//! the request can be repeated safely. A nonce is settled by the rule of every reader ([`hubbub_common::dedupe`]):
+//! connection breaks before the reply the outcome is unknown, and the caller hears so; with a nonce the request can be
+//! repeated safely. A nonce is settled by the rule of every reader ([`hubbub_common::dedupe`]):
 //! an instance that sends with nonces to a shard reads that shard's recent entries too, as far as it has to.
-//! Where replicas are waited for and do not confirm in time, the caller hears `unavailable` as well.
+//! Where replicas are waited for and do not confirm in time, the caller hears that the outcome is unknown as well.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::{Entry, Notice, Origin, Record, encode, new_origin};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::keys;
-use hubbub_common::redis::{Commands, Reply};
+use hubbub_common::redis::{Commands, Fault, Reply};
 use hubbub_common::shard::{Shard, Shards};
 use redis::streams::StreamRangeReply;
 use redis::{RedisError, cmd, from_redis_value};
@@ -85,7 +85,10 @@ impl Publisher {
         let mut add = cmd("XADD");
         add.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(entry);
         let appends = self.replicas.as_ref().map_or(redis, |replicas| &replicas.appends);
-        let reply = appends.send(&add).await.map_err(RedisError::from)?;
+        let reply = appends.send(&add).await.map_err(|fault| match fault {
+            Fault::Refused(error) => error.into(),
+            Fault::Unknown(error) => unknown(&error),
+        })?;
         if let Some(replicas) = &self.replicas {
             replicas.confirm(&reply).await?;
         }
@@ -94,7 +97,8 @@ impl Publisher {
         let id = id.ok_or_else(|| Error::Internal("XADD answered no entry id".to_owned()))?;
         if let Some((user, nonce)) = record.nonce() {
             // The same nonce may have come by a gateway meanwhile: who stands first in the stream counts.
-            self.read_on(redis, shard, &mut of_shard).await?;
+            let read = self.read_on(redis, shard, &mut of_shard).await;
+            read.map_err(|error| Error::Unknown(format!("appended, and then: {error:?}")))?;
             return Ok(of_shard.dedupe.find(user, nonce).unwrap_or(id));
         }
         Ok(id)
@@ -161,11 +165,17 @@ impl Replicas {
     async fn confirm(&self, reply: &Reply) -> Result<(), Error> {
         let mut wait = cmd("WAIT");
         wait.arg(self.count).arg(u64::try_from(self.wait.as_millis()).unwrap_or(1));
-        let have: u32 = wait.query_async(&mut reply.connection.clone()).await?;
+        let have: Result<u32, RedisError> = wait.query_async(&mut reply.connection.clone()).await;
+        let have = have.map_err(|error| unknown(&error))?;
         if have >= self.count {
             return Ok(());
         }
         let problem = format!("Redis: {have} of {} replicas confirmed in time", self.count);
-        Err(Error::Unavailable(problem))
+        Err(Error::Unknown(problem))
     }
+}
+
+/// What was sent may have been stored, or not.
+fn unknown(error: &RedisError) -> Error {
+    Error::Unknown(format!("Redis: {error}"))
 }

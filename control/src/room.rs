@@ -14,7 +14,7 @@ use crate::{Failed, serve};
 /// Days for which a room may keep its messages.
 const DAYS: std::ops::RangeInclusive<i32> = 1..=36_500;
 
-/// Does what was asked, with the same settings as `serve`.
+/// Does what was asked.
 pub fn run(config: Config, flags: &ArgMatches) -> Result<(), Failed> {
     let Some(("retention", flags)) = flags.subcommand() else { return Ok(()) };
     let text = |name: &str| flags.get_one::<String>(name).map(String::as_str).unwrap_or_default();
@@ -25,7 +25,8 @@ pub fn run(config: Config, flags: &ArgMatches) -> Result<(), Failed> {
             Failed::Argument(format!("DAYS: expected {} to {}, or none", DAYS.start(), DAYS.end()))
         })?),
     };
-    serve::with_app(config, async |app| {
+    let secret = serve::no_secret()?;
+    serve::with_app(config, &secret, async |app| {
         set_retention(&app, room, days).await.map_err(|error| Failed::Other(describe(&error)))
     })
 }

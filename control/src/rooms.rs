@@ -1,5 +1,6 @@
 //! Rooms and who is in them. Every change is in Postgres first, then in the cache, then on the streams.
 
+use hubbub_common::clock::now_ms;
 use hubbub_common::entry::Record;
 use hubbub_common::ids::{RoomId, UserId};
 use hubbub_common::protocol::{MemberState, Role, RoomChange};
@@ -9,8 +10,12 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::Error;
 use crate::membership;
+use crate::purge;
 use crate::store::rooms::{self, Kind, Member, Room};
+use crate::store::sql::Sql;
 use crate::store::{audit, users};
+
+const NOT_AN_ADMIN: Error = Error::Forbidden("only an owner or admin of the room may do this");
 
 /// Makes a room with the caller as its owner.
 pub async fn create(app: &App, caller: &Caller, name: &str, kind: Kind, topic: &str) -> Result<Room, Error> {
@@ -88,10 +93,10 @@ pub async fn set_member(
     user: UserId,
     role: Role,
 ) -> Result<Member, Error> {
-    let own = manages_members(app, caller, room).await?;
+    manages_members(app, caller, room).await?;
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
-    rooms::lock(&*transaction, room).await?;
+    let own = still_manages(&*transaction, caller, room).await?;
     let target = users::by_id(&*transaction, user).await?.ok_or(Error::NotFound("user"))?;
     let before = rooms::role_of(&*transaction, room, user).await?;
     // Admins make and unmake what is below them; owners everything.
@@ -124,10 +129,10 @@ pub async fn remove_member(app: &App, caller: &Caller, room: RoomId, user: UserI
     if user == caller.user {
         return leave(app, caller, room).await;
     }
-    let own = manages_members(app, caller, room).await?;
+    manages_members(app, caller, room).await?;
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
-    rooms::lock(&*transaction, room).await?;
+    let own = still_manages(&*transaction, caller, room).await?;
     let before = rooms::role_of(&*transaction, room, user).await?.ok_or(Error::NotFound("member"))?;
     if own != Role::Owner && before.is_admin() {
         return Err(Error::Forbidden("only an owner removes admins and owners"));
@@ -176,7 +181,8 @@ pub async fn update(
     get(app, caller, room).await
 }
 
-/// Deletes a room with its memberships. What was said in it is not to be had any more.
+/// Deletes a room with its memberships. What was said in it is not to be had any more, and is removed
+/// in the background ([`purge`]).
 pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error> {
     let (own, _) = administered(app, caller, room).await?;
     if own != Role::Owner {
@@ -184,7 +190,7 @@ pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Erro
     }
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
-    let members = rooms::delete(&*transaction, room).await?;
+    let members = rooms::delete(&*transaction, room, purge::up_to(now_ms())).await?;
     audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), &caller.origin)
         .await?;
     transaction.commit().await?;
@@ -201,17 +207,24 @@ async fn administered(app: &App, caller: &Caller, room: RoomId) -> Result<(Role,
     let seen = get(app, caller, room).await?;
     match seen.role {
         Some(role) if role.is_admin() => Ok((role, seen.kind)),
-        _ => Err(Error::Forbidden("only an owner or admin of the room may do this")),
+        _ => Err(NOT_AN_ADMIN),
     }
 }
 
-/// The caller's role in a room whose members they may change.
-async fn manages_members(app: &App, caller: &Caller, room: RoomId) -> Result<Role, Error> {
-    let (own, kind) = administered(app, caller, room).await?;
+/// Whether the caller may change the members of a room.
+async fn manages_members(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error> {
+    let (_, kind) = administered(app, caller, room).await?;
     if kind == Kind::Direct {
         return Err(Error::Forbidden("the members of a direct room can't be changed"));
     }
-    Ok(own)
+    Ok(())
+}
+
+/// The role of somebody who manages a room's members, which nobody takes from them until the transaction ends.
+async fn still_manages(client: &impl Sql, caller: &Caller, room: RoomId) -> Result<Role, Error> {
+    rooms::lock(client, room).await?;
+    let own = rooms::role_of(client, room, caller.user).await?;
+    own.filter(|role| role.is_admin()).ok_or(NOT_AN_ADMIN)
 }
 
 /// The direct room of the caller and another user, and whether it is new.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use hubbub_common::clock::Monotonic;
+use hubbub_common::config::Secret;
 use hubbub_common::log;
 use hubbub_common::metrics::describe_all;
 use hubbub_common::redis::start::start;
@@ -11,7 +12,7 @@ use hubbub_common::settings::{
     DATABASE_URL, DIRECT_DATABASE_URL, SettingError, UPLOADS_URL, unknown_variables,
 };
 use hubbub_common::supervisor;
-use hubbub_common::token::{Signer, Verifier};
+use hubbub_common::token::{SecretKey, Signer, Verifier, new_session_token};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,7 +23,9 @@ use crate::database::describe;
 use crate::password::Passwords;
 use crate::publish::Publisher;
 use crate::replica::Replica;
-use crate::{Failed, answers, http, janitor, membership, migrate, persister, replica, store, uploads};
+use crate::{
+    Failed, answers, bans, http, janitor, membership, migrate, persister, purge, replica, store, uploads,
+};
 
 /// Pauses between tries while a server is awaited.
 const PAUSES_MS: [u64; 6] = [50, 100, 200, 400, 800, 1_000];
@@ -32,7 +35,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 22] = [
+const PROBES: [&[&str]; 24] = [
     &["EVAL", "return 0", "1", "bus:{0}"],
     &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
     &["EVAL", "return 0", "1", "rate:x:y"],
@@ -53,6 +56,8 @@ const PROBES: [&[&str]; 22] = [
     &["GET", "gateway:none"],
     &["EXISTS", "membership:loaded"],
     &["GET", "persister:lag"],
+    &["SISMEMBER", "banned", "0"],
+    &["SREM", "banned", "nobody"],
     &["WAIT", "0", "1"],
     &["SET", "read:{0}", "", "EX", "no-number"],
 ];
@@ -63,12 +68,24 @@ pub fn serve(config: Config) -> Result<(), Failed> {
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
-    with_app(config, listen_and_serve)
+    let secret = config.jwt_secret()?.clone();
+    with_app(config, &secret, listen_and_serve)
 }
 
-/// Reaches every server that is needed, checks that they fit, then does something with them.
-pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed>) -> Result<(), Failed> {
-    let signer = Signer::new(config.jwt_secret()?);
+/// For commands that sign nothing; were something signed, it would be good for nobody.
+pub fn no_secret() -> Result<SecretKey, Failed> {
+    let secret = new_session_token().map_err(|error| Failed::Other(format!("random numbers: {error}")))?;
+    Ok(SecretKey { id: None, secret: Secret::from(secret) })
+}
+
+/// Reaches every server that is needed, checks that they fit, then does something with them. What is signed is signed with
+/// the secret.
+pub fn with_app(
+    config: Config,
+    secret: &SecretKey,
+    then: impl AsyncFnOnce(App) -> Result<(), Failed>,
+) -> Result<(), Failed> {
+    let signer = Signer::new(secret);
     let verifier = Verifier::new(&config.shared.keys);
     let verifier = verifier.map_err(|error| SettingError {
         name: hubbub_common::settings::JWT_PUBLIC_KEY_FILE.name,
@@ -105,7 +122,7 @@ pub fn with_app(config: Config, then: impl AsyncFnOnce(App) -> Result<(), Failed
             publisher: Publisher::new(config.shared.shards, window_ms, config.shared.redis.ack, &redis),
             redis,
             metrics,
-            uploads: uploads::Store::new(&config.uploads, config.jwt_secret()?.secret.reveal().as_bytes())
+            uploads: uploads::Store::new(&config.uploads, secret.secret.reveal().as_bytes())
                 .map_err(|problem| SettingError { name: UPLOADS_URL.name, problem })?,
             persister: persister::Status::new(),
             clock: Monotonic::start(),
@@ -125,12 +142,16 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     membership::fill_if_lost(&app)
         .await
         .map_err(|error| Failed::Other(format!("the membership cache: {error:?}")))?;
+    bans::fill_if_lost(&app)
+        .await
+        .map_err(|error| Failed::Other(format!("the list of banned users: {error:?}")))?;
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
     tokio::spawn(janitor::run(app.clone()));
     tokio::spawn(replica::watch(app.clone()));
     tokio::spawn(answers::run(app.clone()));
     tokio::spawn(uploads::unused::run(app.clone()));
+    tokio::spawn(purge::run(app.clone()));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
         let mut every = tokio::time::interval(UPKEEP);
@@ -140,6 +161,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         }
     });
     let shared = &app.config.shared;
+    app.uploads.prepare();
     tracing::info!(place = %app.config.uploads.place, "uploaded files are kept here");
     tracing::info!(
         server_id = shared.server_id,
@@ -163,7 +185,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         tracing::info!("stopping");
         supervisor::stopping("finishing requests");
     };
-    http::server::serve(public, http::public(app.clone()), &app.config.shared, stopped).await;
+    http::server::serve(public, http::public(app.clone()), &app.config, stopped).await;
     Ok(())
 }
 

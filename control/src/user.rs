@@ -16,14 +16,15 @@ use crate::{Failed, serve};
 /// Accounts that one statement lists.
 const PAGE: i64 = 1_000;
 
-/// Does what was asked, with the same settings as `serve`.
+/// Does what was asked.
 pub fn run(config: Config, flags: &ArgMatches) -> Result<(), Failed> {
     let Some((command, flags)) = flags.subcommand() else { return Ok(()) };
     let password = match command {
         "create" | "set-password" => Some(read_password()?),
         _ => None,
     };
-    serve::with_app(config, async |app| {
+    let secret = serve::no_secret()?;
+    serve::with_app(config, &secret, async |app| {
         let outcome = perform(&app, command, flags, password).await;
         outcome.map_err(|error| Failed::Other(describe(&error)))
     })
@@ -100,7 +101,7 @@ pub(crate) fn describe(error: &Error) -> String {
             let fields: Vec<_> = fields.iter().map(|(field, reason)| format!("{field}: {reason}")).collect();
             fields.join("; ")
         }
-        Error::Unavailable(inner) | Error::Internal(inner) => inner.clone(),
+        Error::Unavailable(inner) | Error::Unknown(inner) | Error::Internal(inner) => inner.clone(),
         other => other.to_string(),
     }
 }

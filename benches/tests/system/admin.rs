@@ -7,18 +7,27 @@ use hubbub_benches::rest::Rest;
 use hubbub_benches::stack::{Stack, sibling, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 use ureq::http::Method;
 
 use crate::client::{Client, EVENT_MAX, Jar, Person, Proof, mint};
 use crate::rest::{FOLLOWS_MAX, call, get, post, text};
 
-/// What `hubbub-control user` answers, given a line on standard input.
+/// What `hubbub-control user` answers, given a line on standard input. It is told what it needs, and nonsense besides.
 fn user_command(stack: &Stack, args: &[&str], input: &str) -> Result<String, String> {
+    let env = [
+        ("HUBBUB_REDIS_URL", stack.redis_url().unwrap()),
+        ("HUBBUB_DATABASE_URL", stack.database_url().unwrap()),
+        ("HUBBUB_JWT_SECRET", "short"),
+        ("HUBBUB_UPLOADS_URL", "nowhere"),
+    ];
+    let args: Vec<_> = ["user"].iter().chain(args).copied().collect();
+    run_control(&env, &args, input)
+}
+
+fn run_control(env: &[(&str, &str)], args: &[&str], input: &str) -> Result<String, String> {
     let mut command = Command::new(sibling("hubbub-control").unwrap());
-    command.arg("user").args(args).env_clear();
-    command.env("HUBBUB_REDIS_URL", stack.redis_url().unwrap());
-    command.env("HUBBUB_DATABASE_URL", stack.database_url().unwrap());
-    command.env("HUBBUB_JWT_SECRET", stack.jwt_secret());
+    command.args(args).env_clear().envs(env.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -32,7 +41,7 @@ fn log_in(stack: &Stack, username: &str, password: &str, status: u16) -> Value {
     post(&Rest::new(stack.control(0).url()), "/auth/login", &account, status)
 }
 
-fn operator(stack: &Stack) -> Rest {
+pub(crate) fn operator(stack: &Stack) -> Rest {
     user_command(stack, &["create", "root", "--operator"], "operator's password\n").unwrap();
     let logged_in = log_in(stack, "root", "operator's password", 200);
     Rest::new(stack.control(0).url()).with_token(text(&logged_in["token"]))
@@ -68,6 +77,81 @@ fn accounts_from_the_command_line() {
     refused(&["make-operator", "eve"], "", "no such user");
     // A password on the command line would be seen by everybody on the machine.
     refused(&["create", "bob", "--password", "first password"], "", "unexpected argument");
+}
+
+#[test]
+fn a_command_needs_the_settings_that_it_uses() {
+    let stack = Stack::builder().gateways(0).controls(1).without_haproxy().start().unwrap();
+    let database = ("HUBBUB_DATABASE_URL", stack.database_url().unwrap());
+    let (redis, nowhere) = (("HUBBUB_REDIS_URL", "nonsense"), ("HUBBUB_DATABASE_URL", "nonsense"));
+    let (secret, short) = (("HUBBUB_JWT_SECRET", stack.jwt_secret()), ("HUBBUB_JWT_SECRET", "short"));
+    assert_eq!(run_control(&[database, redis, short], &["migrate"], "").unwrap(), "the schema is up to date");
+    assert!(run_control(&[nowhere], &["migrate"], "").unwrap_err().contains("HUBBUB_DATABASE_URL"));
+    let token = ["token", "--user", "7"];
+    assert_eq!(run_control(&[nowhere, redis, secret], &token, "").unwrap().split('.').count(), 3);
+    assert!(run_control(&[short], &token, "").unwrap_err().contains("HUBBUB_JWT_SECRET"));
+    assert!(run_control(&[], &token, "").unwrap_err().contains("HUBBUB_JWT_SECRET"));
+    assert!(run_control(&[database, redis], &["user", "list"], "").unwrap_err().contains("HUBBUB_REDIS_URL"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_sign_for_a_banned_user_is_good_for_nothing() {
+    let builder = Stack::builder().gateways(2).controls(2).without_haproxy();
+    let stack = block_in_place(|| builder.start().unwrap());
+    let (root, eve) = block_in_place(|| (operator(&stack), Person::register(stack.control(0).url(), "eve")));
+    let token = mint(&stack, eve.id.parse().unwrap(), &json!("*"));
+    let other = mint(&stack, 4_711, &json!("*"));
+    let connect = async |gateway: usize, token: &str| {
+        Client::try_connect(stack.gateway(gateway).url(), Proof::Bearer(token), &mut Jar::default()).await
+    };
+    let mut clients = Vec::new();
+    for gateway in 0..2 {
+        let mut client = connect(gateway, &token).await.unwrap();
+        client.join("5", None).await;
+        clients.push(client);
+        // Also one that is in no room.
+        clients.push(connect(gateway, &token).await.unwrap());
+    }
+    let mut bystander = connect(0, &other).await.unwrap();
+    let ban = format!("/admin/users/{}/ban", eve.id);
+    block_in_place(|| post(&root, &ban, &json!({}), 204));
+    for client in &mut clients {
+        assert_eq!(client.expect("bye").await["code"], "revoked");
+        assert_eq!(client.closed().await, 4001);
+    }
+    for gateway in 0..2 {
+        assert_eq!(connect(gateway, &token).await.unwrap_err().status, 401);
+    }
+    block_in_place(|| {
+        for control in stack.controls() {
+            let by_token = |token| Rest::new(control.url()).with_token(token);
+            get(&by_token(&token), "/rooms/5/messages", 401);
+            get(&by_token(&other), "/rooms/5/messages", 200);
+        }
+        // One that begins later knows it too.
+        stack.gateway(1).kill().unwrap();
+        stack.gateway(1).start().unwrap();
+    });
+    let refused = async {
+        loop {
+            match connect(1, &token).await {
+                Err(refused) => return refused.status,
+                // It has not been told yet, and closes as soon as it is.
+                Ok(mut early) => assert_eq!(early.closed().await, 4001),
+            }
+        }
+    };
+    assert_eq!(timeout(EVENT_MAX, refused).await.unwrap(), 401);
+    bystander.request(json!({"op": "ping"})).await;
+    block_in_place(|| call(&root, &Method::DELETE, &ban, None, 204));
+    let let_in = async {
+        loop {
+            if let Ok(client) = connect(0, &token).await {
+                return client;
+            }
+        }
+    };
+    timeout(EVENT_MAX, let_in).await.unwrap().join("5", None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -155,8 +155,17 @@ fn limits_say_when_to_come_again() {
     assert_eq!(register("max", "192.0.2.8").status, 201);
     // Writes count for each user; reading is free.
     let ada = rest.with_token(text(&made[0].json["token"]));
-    for _ in 0..2 {
-        post(&ada, "/auth/ticket", &json!({}), 200);
+    for (remaining, resets) in [("1", 30), ("0", 30)] {
+        let answer = ada.call(Method::POST, "/auth/ticket", Some(&json!({}))).unwrap();
+        assert_eq!(
+            (answer.status, header(&answer, "ratelimit-policy")),
+            (200, Some("\"write-user\";q=2;w=60"))
+        );
+        // What is left, and when all of it is there again; once nothing is left, when one is.
+        let left = header(&answer, "ratelimit").unwrap();
+        let (start, seconds) = left.rsplit_once("t=").unwrap();
+        assert_eq!(start, format!("\"write-user\";r={remaining};"), "{left}");
+        assert!((1..=resets).contains(&seconds.parse().unwrap()), "{left}");
     }
     limited(&ada.call(Method::POST, "/auth/ticket", Some(&json!({}))).unwrap(), "write-user", 2);
     get(&ada, "/auth/me", 200);
@@ -176,6 +185,28 @@ fn a_request_has_bounds() {
     let ada = Person::register(url, "ada");
     let body = json!({"display_name": "x".repeat(100_000)});
     assert_eq!(ada.rest.call(Method::PATCH, "/users/me", Some(&body)).unwrap().status, 413);
+}
+
+#[test]
+fn a_request_that_does_not_end_is_ended() {
+    let stack = control(&[("HUBBUB_REQUEST_SECONDS", "1")]);
+    let url = stack.control(0).url();
+    let token = Person::register(url, "ada").rest.token().unwrap().to_owned();
+    // The client says no more and waits: whatever comes then, the connection is over.
+    assert_eq!(raw(url, b"POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nX-Slow: "), "", "a head");
+    let post = |more: &str| {
+        let head = "PATCH /api/v1/users/me HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close";
+        raw(url, format!("{head}\r\nAuthorization: Bearer {token}\r\n{more}").as_bytes())
+    };
+    let slow = post("Content-Length: 100\r\n\r\n{\"display_name\": ");
+    assert!(slow.starts_with("HTTP/1.1 408 ") && slow.contains("application/problem+json"), "{slow}");
+    let endless =
+        format!("Transfer-Encoding: chunked\r\n\r\n{}", "400\r\n".to_owned() + &" ".repeat(1_024) + "\r\n");
+    let slow = post(&endless);
+    assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
+    let endless = endless + &("400\r\n".to_owned() + &" ".repeat(1_024) + "\r\n").repeat(100);
+    let large = post(&endless);
+    assert!(large.starts_with("HTTP/1.1 413 "), "{large}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,8 +307,8 @@ async fn secrets_change_without_sending_anybody_away() {
     ] {
         assert_eq!(status(&token).await == 101, good);
         let rest = Rest::new(stack.control(0).url()).with_token(&token);
-        // There is no such user; whoever is believed to be one hears that.
-        block_in_place(|| get(&rest, "/auth/me", if good { 404 } else { 401 }));
+        // Whoever is believed hears that this token is for rooms only.
+        block_in_place(|| get(&rest, "/auth/me", if good { 403 } else { 401 }));
     }
     // What control signs names the key, and the gateway takes it.
     let ada = block_in_place(|| Person::register(stack.control(0).url(), "ada"));

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
+mod accounts;
 mod admin;
 mod backup;
 mod chat;
@@ -32,8 +33,10 @@ mod rest;
 mod resume;
 mod retention;
 mod rights;
+mod routes;
 mod s3;
 mod settings;
+mod side_by_side;
 mod slow;
 mod stack;
 mod supervised;

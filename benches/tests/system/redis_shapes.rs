@@ -6,6 +6,7 @@ use hubbub_benches::rest::Rest;
 use hubbub_benches::stack::{Builder, RedisShape, Stack, wait};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
+use ureq::http::Method;
 
 use crate::client::{Client, Jar, Proof, mint};
 
@@ -107,6 +108,10 @@ async fn what_replicas_lack_is_neither_acknowledged_nor_told_nor_persisted() {
     client.request(json!({"op": "ping"})).await;
     assert!(client.passed(|event| event["op"] == "message").is_none());
     let rest = Rest::new(stack.control(0).url()).with_token(&token);
+    // By REST it is the same: not `unavailable`, which would mean that it was not stored.
+    let message = json!({"body": "r", "nonce": "r"});
+    let answer = block_in_place(|| rest.call(Method::POST, "/rooms/2/messages", Some(&message)).unwrap());
+    assert_eq!((answer.status, &answer.json["code"]), (500, &json!("internal")), "{}", answer.json);
     let history = || block_in_place(|| rest.get("/rooms/1/messages").unwrap()["items"].clone());
     assert_eq!(history(), json!([]));
 

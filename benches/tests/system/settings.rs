@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 58] = [
+const BAD: [(&str, &str); 60] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -61,7 +61,9 @@ const BAD: [(&str, &str); 58] = [
     ("HUBBUB_READ_STALENESS_MS_MAX", "9"),
     ("HUBBUB_RETENTION_DAYS", "-1"),
     ("HUBBUB_JANITOR_SECONDS", "0"),
+    ("HUBBUB_UPLOADS_BYTES_PER_USER", "-1"),
     ("HUBBUB_UPLOADS_TYPES", "images"),
+    ("HUBBUB_REQUEST_SECONDS", "0"),
     ("HUBBUB_UPLOADS_LINK_SECONDS", "0"),
     ("HUBBUB_UPLOADS_UNUSED_SECONDS", "0"),
     ("HUBBUB_DEV_PORT", "http"),

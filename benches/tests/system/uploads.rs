@@ -11,6 +11,7 @@ use tokio_postgres::NoTls;
 use ureq::Agent;
 use ureq::http::{HeaderMap, Method, Request};
 
+use crate::rest::text;
 use crate::s3::{BUCKET, KEY_ID, S3, SECRET};
 
 /// How long something that follows may take.
@@ -264,6 +265,54 @@ fn what_is_refused() {
 }
 
 #[test]
+fn a_user_keeps_so_many_bytes() {
+    let stack = builder().env("HUBBUB_UPLOADS_BYTES_PER_USER", "100").start().unwrap();
+    let (ada, bob) = (user(&stack, "ada"), user(&stack, "bob"));
+    let status = |rest: &Rest, size: usize| {
+        let body = json!({"file_name": "a.png", "content_type": "image/png", "size": size});
+        rest.call(Method::POST, "/uploads", Some(&body)).unwrap()
+    };
+    assert_eq!(status(&ada, 60).status, 201);
+    let refused = status(&ada, 41);
+    assert_eq!((refused.status, &refused.json["code"]), (422, &json!("bad_request")));
+    assert!(text(&refused.json["errors"]["size"]).contains("40 are left"), "{}", refused.json);
+    assert_eq!(status(&ada, 40).status, 201);
+    assert_eq!(status(&ada, 1).status, 422);
+    // Each has their own, also when many ask at once.
+    let taken = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| status(&bob, 30).status)).collect();
+        asked.into_iter().filter_map(|asked| (asked.join().unwrap() == 201).then_some(())).count()
+    });
+    assert_eq!(taken, 3);
+}
+
+#[test]
+fn a_deleted_room_takes_its_messages_and_files_along() {
+    let stack = builder().controls(2).env("HUBBUB_UPLOADS_UNUSED_SECONDS", "10").start().unwrap();
+    let ada = user(&stack, "ada");
+    let [den, other] = [room(&ada), room(&ada)];
+    let image = upload(&ada, "a.png", "image/png", PNG);
+    let kept = upload(&ada, "b.png", "image/png", PNG);
+    for room in [&den, &other] {
+        send(&ada, room, "image", &kept.url);
+    }
+    send(&ada, &den, "image", &image.url);
+    let counts = || {
+        let tables = ["messages", "upload_uses", "room_counters"];
+        tables.map(|table| count(&stack, &format!("SELECT count(*) FROM {table}")))
+    };
+    assert!(wait::until(FOLLOWS_MAX, || (counts() == [3, 3, 2]).then_some(())).is_some());
+    ada.ask(&Method::DELETE, &den, None).unwrap();
+    assert!(wait::until(FOLLOWS_MAX, || (counts() == [1, 1, 1]).then_some(())).is_some());
+    age(&stack);
+    let gone = || (get(&ada, &image.url).status == 404).then_some(());
+    assert!(wait::until(FOLLOWS_MAX, gone).is_some());
+    assert!(!stack.folder().join("uploads").join(&image.id).exists());
+    assert_eq!(get(&ada, &kept.url).status, 307);
+    assert_eq!(ada.get(&format!("{other}/messages")).unwrap()["items"].as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn links_end() {
     let stack = builder().env("HUBBUB_UPLOADS_LINK_SECONDS", "1").start().unwrap();
     let ada = user(&stack, "ada");
@@ -300,15 +349,26 @@ fn nothing_runs_in_a_browser() {
 
 /// Makes everything that was announced so far old.
 fn age(stack: &Stack) {
+    in_database(stack, async |client| {
+        client.execute("UPDATE uploads SET created_at = 0", &[]).await.unwrap()
+    });
+}
+
+fn count(stack: &Stack, sql: &str) -> i64 {
+    in_database(stack, async |client| client.query_one(sql, &[]).await.unwrap().get(0))
+}
+
+fn in_database<T>(stack: &Stack, act: impl AsyncFnOnce(&tokio_postgres::Client) -> T) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, connection) =
             tokio_postgres::connect(stack.database_url().unwrap(), NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
-        client.execute("UPDATE uploads SET created_at = 0", &[]).await.unwrap();
+        let outcome = act(&client).await;
         drop(client);
         connection.await.unwrap().unwrap();
-    });
+        outcome
+    })
 }
 
 /// What no message names goes, on a stack whose instances look every second.

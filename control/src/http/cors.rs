@@ -9,7 +9,7 @@ use hubbub_common::config::Origins;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::observe::REQUEST_ID;
-use super::problem::{RATE_LIMIT, RATE_LIMIT_POLICY};
+use super::observe::{RATE_LIMIT, RATE_LIMIT_POLICY};
 
 /// How long a browser remembers what it may do.
 const REMEMBERED: Duration = Duration::from_mins(10);

@@ -1,5 +1,7 @@
 //! What handlers take from a request: who asks, from where, and checked bodies, paths and queries.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -9,11 +11,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hubbub_common::token;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use tokio::time::timeout;
 
 use super::observe;
-use super::problem::{self, Problem};
+use super::problem::{self, Code, Problem};
 use crate::app::App;
 use crate::auth::{self, Caller};
 use crate::error::Error;
@@ -21,14 +24,27 @@ use crate::origin::Origin;
 use crate::rate;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Items on a page of a list, at most and unless asked otherwise.
-const LIMIT_MAX: i64 = 200;
-const LIMIT: i64 = 50;
 
-/// Somebody logged in. A cookie that changes state needs an allowed `Origin`, and everybody may change only so much.
+/// Somebody with an account, logged in. A token that names rooms is good for these alone, whosever id stands in it.
 pub(super) struct LoggedIn(pub(super) Caller);
 
 impl FromRequestParts<App> for LoggedIn {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Known(caller) = Known::from_request_parts(parts, app).await?;
+        if caller.rooms.is_some() {
+            return Err(Problem(Error::Forbidden("this token is good for what happens in its rooms only")));
+        }
+        Ok(Self(caller))
+    }
+}
+
+/// Somebody with a good token of whatever kind. A cookie that changes state needs an allowed `Origin`, and everybody may
+/// change only so much.
+pub(super) struct Known(pub(super) Caller);
+
+impl FromRequestParts<App> for Known {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
@@ -90,20 +106,40 @@ fn client_address(parts: &Parts, app: &App) -> String {
     app.config.shared.client_address(peer.ip(), texts(&parts.headers, FORWARDED_FOR)).to_string()
 }
 
-/// A JSON body.
+/// A JSON body: an object.
 pub(super) struct Json<T>(pub(super) T);
+
+/// What is read from an object alone. By itself a struct would be read from a list of its fields as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Fields(PhantomData))
+    }
+}
 
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        match axum::Json::<T>::from_request(request, app).await {
-            Ok(axum::Json(body)) => Ok(Self(body)),
+        let body = timeout(app.config.request_max, axum::Json::<Object<T>>::from_request(request, app)).await;
+        match body.map_err(|_| problem::plain(StatusCode::REQUEST_TIMEOUT, Code::BadRequest))? {
+            Ok(axum::Json(Object(body))) => Ok(Self(body)),
             Err(JsonRejection::MissingJsonContentType(_)) => {
-                Err(problem::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "bad_request"))
+                Err(problem::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadRequest))
             }
             Err(JsonRejection::BytesRejection(rejection)) => {
-                Err(problem::plain(rejection.status(), "too_large"))
+                Err(problem::plain(rejection.status(), Code::TooLarge))
             }
             Err(rejection) => Err(Problem(Error::Malformed(rejection.body_text())).into_response()),
         }
@@ -134,47 +170,4 @@ impl<T: DeserializeOwned> FromRequestParts<App> for Query<T> {
             axum::extract::Query::<T>::from_request_parts(parts, app).await;
         query.map(|query| Self(query.0)).map_err(|rejection| Problem(Error::Malformed(rejection.body_text())))
     }
-}
-
-/// `limit`, checked.
-pub(super) fn limit(asked: Option<i64>) -> Result<i64, Error> {
-    match asked {
-        None => Ok(LIMIT),
-        Some(limit @ 1..=LIMIT_MAX) => Ok(limit),
-        Some(_) => Err(Error::invalid("limit", format!("expected 1 to {LIMIT_MAX}"))),
-    }
-}
-
-/// `limit` and `cursor` of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
-    pub(super) query: Option<String>,
-    pub(super) limit: Option<i64>,
-    pub(super) cursor: Option<String>,
-}
-
-impl ListQuery {
-    pub(super) fn limit(&self) -> Result<i64, Error> {
-        limit(self.limit)
-    }
-
-    /// A cursor that is an id; the beginning where there is none.
-    pub(super) fn after_id(&self) -> Result<i64, Error> {
-        let parse = |cursor: &String| cursor.parse::<i64>().ok().filter(|id| *id >= 0);
-        self.cursor.as_ref().map_or(Ok(0), |cursor| {
-            parse(cursor)
-                .ok_or_else(|| Error::Malformed("cursor: expected the `next` of a page before".to_owned()))
-        })
-    }
-}
-
-/// `{"items": […], "next": …}`: `next` where the page is full.
-pub(super) fn list<T: serde::Serialize>(
-    items: &[T],
-    limit: i64,
-    cursor: impl Fn(&T) -> String,
-) -> axum::Json<serde_json::Value> {
-    let full = i64::try_from(items.len()).is_ok_and(|len| len >= limit);
-    let next = items.last().filter(|_| full).map(cursor);
-    axum::Json(serde_json::json!({ "items": items, "next": next }))
 }

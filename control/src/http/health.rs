@@ -19,6 +19,17 @@ use crate::persister::Problem;
 /// How long a server may take to say that it is there.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
+/// How this instance is
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "about",
+    security(()),
+    responses(
+        (status = 200, description = "It serves", body = Health),
+        (status = 503, description = "It can't serve", body = Health),
+    ),
+)]
 pub(super) async fn health(State(app): State<App>) -> impl IntoResponse {
     let (redis, database) = tokio::join!(redis_answers(&app), database_answers(&app));
     let status = match (redis, database) {
@@ -46,6 +57,21 @@ pub(super) async fn health(State(app): State<App>) -> impl IntoResponse {
     };
     let code = StatusCode::from_u16(status.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     (code, axum::Json(health))
+}
+
+/// The same, where only paths of the API get through
+#[utoipa::path(
+    get,
+    path = "/api/health",
+    tag = "about",
+    security(()),
+    responses(
+        (status = 200, description = "It serves", body = Health),
+        (status = 503, description = "It can't serve", body = Health),
+    ),
+)]
+pub(super) async fn health_of_api(app: State<App>) -> impl IntoResponse {
+    health(app).await
 }
 
 async fn redis_answers(app: &App) -> bool {

@@ -3,78 +3,35 @@
 mod admin;
 mod auth;
 mod cors;
+mod docs;
 mod extract;
 mod health;
 mod messages;
 mod observe;
+mod openapi;
+mod page;
 mod problem;
 mod rooms;
+mod routes;
 pub mod server;
 mod uploads;
 mod users;
 mod web;
 
-use std::time::Duration;
-
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{delete, get, patch, post, put};
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
 
 use crate::app::App;
-use crate::error::Error;
-use problem::Problem;
-
-/// Bytes of a request's body.
-const BODY_BYTES_MAX: usize = 65_536;
-/// How long a request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(15);
 
 /// What is served to everybody.
 pub fn public(app: App) -> Router {
-    let api = Router::new()
-        .route("/auth/register", post(auth::register))
-        .route("/auth/login", post(auth::login))
-        .route("/auth/logout", post(auth::logout))
-        .route("/auth/me", get(auth::me))
-        .route("/auth/password", post(auth::password))
-        .route("/auth/sessions", get(auth::sessions))
-        .route("/auth/sessions/{id}", delete(auth::revoke))
-        .route("/auth/ticket", post(auth::ticket))
-        .route("/users", get(users::search))
-        .route("/users/{id}", get(users::get))
-        .route("/users/me", patch(users::update_own))
-        .route("/rooms", get(rooms::mine).post(rooms::create))
-        .route("/rooms/public", get(rooms::public))
-        .route("/rooms/{id}", get(rooms::get).patch(rooms::update).delete(rooms::delete))
-        .route("/rooms/{id}/join", post(rooms::join))
-        .route("/rooms/{id}/leave", post(rooms::leave))
-        .route("/rooms/{id}/members", get(rooms::members))
-        .route("/rooms/{id}/members/{user}", put(rooms::set_member).delete(rooms::remove_member))
-        .route("/rooms/{id}/messages", get(messages::history).post(messages::send))
-        .route("/rooms/{id}/messages/{msg}", patch(messages::edit).delete(messages::delete))
-        .route("/rooms/{id}/search", get(messages::search))
-        .route("/rooms/{id}/read", put(messages::read))
-        .route("/rooms/{id}/presence", get(rooms::presence))
-        .route("/dms", post(rooms::direct))
-        .route("/admin/gateways", get(admin::gateways))
-        .route("/admin/gateways/{server_id}/drain", post(admin::drain))
-        .route("/admin/users/{id}/ban", post(admin::ban).delete(admin::lift_ban))
-        .route("/admin/audit", get(admin::audit))
-        .route("/uploads", post(uploads::announce))
-        .route("/uploads/{id}", get(uploads::get))
-        .fallback(async || Problem(Error::NotFound("path")));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/health", get(health::health))
-        .route("/api/health", get(health::health))
-        .fallback(web::file)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(observe::time_limit))
-        // After the limits: a file may be large and take its time.
-        .route("/api/v1/uploads/{id}/content", get(uploads::read).put(uploads::put))
-        .method_not_allowed_fallback(async || problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request"))
+    let (routes, _) = routes::all(app.config.request_max * 2).split_for_parts();
+    routes
+        .method_not_allowed_fallback(async || {
+            problem::plain(StatusCode::METHOD_NOT_ALLOWED, problem::Code::BadRequest)
+        })
         .layer(cors::layer(&app.config.shared.allowed_origins))
         .layer(from_fn_with_state(observe::page_policy(app.uploads.origin()), observe::security_headers))
         .layer(from_fn_with_state(app.clone(), observe::request))

@@ -1,22 +1,27 @@
 //! What happens around every request: an id, a log line, metrics, a time limit, security headers.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use hubbub_common::metrics as names;
 use tracing::Instrument as _;
 
-use super::{REQUEST_MAX, problem};
+use super::problem::Problem;
 use crate::app::App;
+use crate::error::Error;
+use crate::rate::{self, Left};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
@@ -64,7 +69,8 @@ pub(super) async fn request(State(app): State<App>, request: Request, next: Next
     let is_tls = is_proxied && request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let began = app.clock.elapsed();
     let span = tracing::info_span!("request", id);
-    let mut response = ID.scope(id.clone(), next.run(request)).instrument(span).await;
+    let answer = rate::watched(ID.scope(id.clone(), next.run(request)));
+    let (mut response, limits) = answer.instrument(span).await;
     let took = app.clock.elapsed().saturating_sub(began);
     let status = response.status().as_u16();
     tracing::debug!(%method, route, status, request = id, ms = took.as_millis(), "request");
@@ -75,6 +81,7 @@ pub(super) async fn request(State(app): State<App>, request: Request, next: Next
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    add_limits(response.headers_mut(), &limits);
     if is_tls {
         let a_year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, a_year);
@@ -82,10 +89,32 @@ pub(super) async fn request(State(app): State<App>, request: Request, next: Next
     response
 }
 
-/// Answers 503 to what takes too long.
-pub(super) async fn time_limit(request: Request, next: Next) -> Response {
-    let answer = tokio::time::timeout(REQUEST_MAX, next.run(request)).await;
-    answer.unwrap_or_else(|_| problem::plain(StatusCode::SERVICE_UNAVAILABLE, "unavailable"))
+/// What is left of the limits that a request counted for, as draft-ietf-httpapi-ratelimit-headers-11 has it.
+fn add_limits(headers: &mut HeaderMap, limits: &[Left]) {
+    if limits.is_empty() {
+        return;
+    }
+    let policies =
+        limits.iter().map(|Left { limit, .. }| format!("\"{}\";q={};w=60", limit.name, limit.per_minute));
+    let left =
+        limits.iter().map(|left| format!("\"{}\";r={};t={}", left.limit.name, left.remaining, left.reset_s));
+    for (field, values) in [(RATE_LIMIT_POLICY, policies.collect::<Vec<_>>()), (RATE_LIMIT, left.collect())] {
+        if let Ok(value) = HeaderValue::try_from(values.join(", ")) {
+            headers.insert(field, value);
+        }
+    }
+}
+
+/// Ends what takes too long. Whether it was done is known only where there was nothing to do.
+pub(super) async fn time_limit(State(most): State<Duration>, request: Request, next: Next) -> Response {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match tokio::time::timeout(most, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) if only_reads => {
+            Problem(Error::Unavailable("a request took too long".to_owned())).into_response()
+        }
+        Err(_) => Problem(Error::Unknown("a request took too long".to_owned())).into_response(),
+    }
 }
 
 /// Tells browsers to be strict.

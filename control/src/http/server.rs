@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hubbub_common::config::Shared;
 use hubbub_common::proxy_header::{self, HEADER_BYTES_MAX};
 use hyper::Request;
 use hyper::body::Incoming;
@@ -21,10 +20,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::config::Config;
+
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 8_192;
-/// How long a request's head may take to come, from the end of the request before it.
-const HEAD_MAX: Duration = Duration::from_secs(30);
 /// Bytes of a request's head; past it 431.
 const HEAD_BYTES_MAX: usize = 16_384;
 /// Headers of a request; past it 431.
@@ -37,7 +36,10 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until `stopped`, then lets what is under way finish.
-pub async fn serve(listener: TcpListener, routes: Router, settings: &Shared, stopped: impl Future) {
+pub async fn serve(listener: TcpListener, routes: Router, config: &Config, stopped: impl Future) {
+    let settings = &config.shared;
+    // From the end of the request before it.
+    let head_max = config.request_max * 2;
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopped = std::pin::pin!(stopped);
@@ -66,11 +68,11 @@ pub async fn serve(listener: TcpListener, routes: Router, settings: &Shared, sto
             let _place = place;
             if is_announced {
                 match tokio::time::timeout(PROXY_HEADER_MAX, read_proxy_header(stream, peer)).await {
-                    Ok(Some((stream, client))) => answer(stream, client, routes, watcher).await,
+                    Ok(Some((stream, client))) => answer(stream, client, head_max, routes, watcher).await,
                     Ok(None) | Err(_) => tracing::debug!(%peer, "a proxy sent no PROXY header"),
                 }
             } else {
-                answer(stream, peer, routes, watcher).await;
+                answer(stream, peer, head_max, routes, watcher).await;
             }
         });
     }
@@ -84,6 +86,7 @@ pub async fn serve(listener: TcpListener, routes: Router, settings: &Shared, sto
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     client: SocketAddr,
+    head_max: Duration,
     routes: Router,
     watcher: Watcher,
 ) {
@@ -94,7 +97,7 @@ async fn answer(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_MAX)
+        .header_read_timeout(head_max)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);

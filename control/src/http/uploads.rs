@@ -10,13 +10,14 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use hubbub_common::ids::UploadId;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
+use utoipa::ToSchema;
 
-use super::extract::{Json, LoggedIn, Path, Query};
+use super::extract::{Json, Known, Path, Query};
 use super::problem::Problem;
 use crate::app::App;
 use crate::error::Error;
@@ -30,34 +31,77 @@ const POLICY: HeaderValue =
 /// The bytes of an upload never change.
 const FOR_EVER: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UploadDraft)]
 pub(super) struct Announce {
+    /// For whoever saves it; no slashes and control characters, at most 255 bytes.
+    #[schema(min_length = 1, max_length = 255)]
     file_name: String,
+    /// One of the types that `HUBBUB_UPLOADS_TYPES` takes.
+    #[schema(example = "image/png")]
     content_type: String,
+    /// Bytes, at most `HUBBUB_UPLOADS_BYTES_MAX`.
+    #[schema(minimum = 1)]
     size: u64,
 }
 
+/// Where to send the file.
+#[derive(Serialize, ToSchema)]
+#[schema(as = UploadLink)]
+pub(super) struct Announced {
+    id: UploadId,
+    /// `PUT` the bytes there, while it is good.
+    put_url: String,
+    /// To be sent with them.
+    headers: BTreeMap<&'static str, String>,
+    /// To be named in messages.
+    url: String,
+}
+
+/// Announce a file
+///
+/// Its bytes go to `put_url`, by `PUT` with `headers`; then messages can name `url`. What no message names is removed after
+/// `HUBBUB_UPLOADS_UNUSED_SECONDS`.
+#[utoipa::path(
+    post,
+    path = "/uploads",
+    operation_id = "announce_upload",
+    tag = "uploads",
+    request_body = Announce,
+    responses((status = 201, body = Announced)),
+)]
 pub(super) async fn announce(
     State(app): State<App>,
-    LoggedIn(caller): LoggedIn,
+    Known(caller): Known,
     Site(site): Site,
     Json(body): Json<Announce>,
-) -> Result<(StatusCode, axum::Json<serde_json::Value>), Problem> {
+) -> Result<(StatusCode, axum::Json<Announced>), Problem> {
     let (upload, link) =
         uploads::announce(&app, &caller, body.file_name, &body.content_type, body.size).await?;
     let put_url = if link.starts_with('/') { format!("{site}{link}") } else { link };
-    let answer = json!({
-        "id": upload.id,
-        "put_url": put_url,
-        "headers": { "content-type": upload.content_type.as_str() },
-        "url": format!("{site}/api/v1/uploads/{}", upload.id),
-    });
+    let answer = Announced {
+        id: upload.id,
+        put_url,
+        headers: BTreeMap::from([("content-type", upload.content_type.to_string())]),
+        url: format!("{site}/api/v1/uploads/{}", upload.id),
+    };
     Ok((StatusCode::CREATED, axum::Json(answer)))
 }
 
-pub(super) async fn get(
+/// Where a file can be read
+///
+/// For whoever is logged in and knows the id.
+#[utoipa::path(
+    get,
+    path = "/uploads/{id}",
+    operation_id = "get_upload",
+    tag = "uploads",
+    params(("id" = UploadId, Path)),
+    responses((status = 307, description = "To a signed URL, good for a short while", headers(("location" = String)))),
+)]
+pub(super) async fn file(
     State(app): State<App>,
-    LoggedIn(caller): LoggedIn,
+    Known(caller): Known,
     Path(id): Path<UploadId>,
 ) -> Result<Response, Problem> {
     let link = uploads::link(&app, &caller, id).await?;
@@ -66,6 +110,23 @@ pub(super) async fn get(
     Ok((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, link), (CACHE_CONTROL, cache)]).into_response())
 }
 
+/// Send a file to the control plane's own disk
+///
+/// The address comes from `POST /uploads`; where files are kept in a bucket, this path does not exist.
+#[utoipa::path(
+    put,
+    path = "/api/v1/uploads/{id}/content",
+    operation_id = "send_file",
+    tag = "uploads",
+    security(()),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Of the type and size that were announced"),
+    params(("id" = UploadId, Path), Proof),
+    responses(
+        (status = 204, description = "It is stored"),
+        (status = 403, description = "The link is not valid, or has expired"),
+        (status = 409, description = "The file is there already"),
+    ),
+)]
 pub(super) async fn put(
     State(app): State<App>,
     Path(id): Path<UploadId>,
@@ -79,6 +140,24 @@ pub(super) async fn put(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Read a file from the control plane's own disk
+///
+/// The address comes from `GET /uploads/{id}`. Ranges are understood.
+#[utoipa::path(
+    get,
+    path = "/api/v1/uploads/{id}/content",
+    operation_id = "read_file",
+    tag = "uploads",
+    security(()),
+    params(("id" = UploadId, Path), Proof),
+    responses(
+        (status = 200, description = "The file", body = Vec<u8>, content_type = "*/*"),
+        (status = 206, description = "A part of it", body = Vec<u8>, content_type = "*/*"),
+        (status = 304, description = "Not modified"),
+        (status = 403, description = "The link is not valid, or has expired"),
+        (status = 416, description = "There is no such part", body = (), content_type = "*/*"),
+    ),
+)]
 pub(super) async fn read(
     State(app): State<App>,
     Path(id): Path<UploadId>,

@@ -18,7 +18,7 @@ struct Web;
 
 pub(super) async fn file(request: Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return problem::plain(StatusCode::METHOD_NOT_ALLOWED, "bad_request");
+        return problem::plain(StatusCode::METHOD_NOT_ALLOWED, problem::Code::BadRequest);
     }
     let path = request.uri().path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };

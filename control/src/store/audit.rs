@@ -4,6 +4,7 @@ use hubbub_common::clock::now_ms;
 use hubbub_common::ids::UserId;
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 
 use super::sql::Sql;
 use crate::error::Error;
@@ -26,13 +27,15 @@ pub async fn add(
 }
 
 /// A line of the log.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = AuditLine)]
 pub struct Line {
     /// Rises with time.
     pub id: String,
     /// When, in Unix milliseconds.
     pub at: i64,
     /// Who; `None` for the command line, and for a login to no account.
+    #[schema(required)]
     pub actor: Option<UserId>,
     /// What.
     pub action: String,

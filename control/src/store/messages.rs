@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
+use utoipa::ToSchema;
 
 use super::sql::{Sql, rows_in_time};
 use crate::error::Error;
 
 /// A message as history shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Message {
     /// Where.
     pub room: RoomId,
@@ -30,8 +31,10 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
     /// The message that it answers.
+    #[schema(required)]
     pub reply_to: Option<MessageId>,
     /// When it was last edited, in Unix milliseconds.
+    #[schema(required)]
     pub edited_at: Option<i64>,
     /// Whether it was deleted.
     pub deleted: bool,

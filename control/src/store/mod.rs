@@ -16,6 +16,8 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 
 use crate::database::Database;
+use crate::error::Error;
+use sql::Sql;
 
 /// How long a request waits for a connection.
 const WAIT_MAX: Duration = Duration::from_secs(3);
@@ -31,4 +33,9 @@ pub fn pool(database: &Database, connections_max: usize) -> Result<Pool, String>
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| error.to_string())
+}
+
+/// Takes a lock until the end of the transaction, if nobody has it.
+pub async fn try_lock(client: &impl Sql, lock: i64) -> Result<bool, Error> {
+    Ok(client.one_row("SELECT pg_try_advisory_xact_lock($1)", &[&lock]).await?.get(0))
 }

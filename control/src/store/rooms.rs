@@ -6,14 +6,16 @@ use hubbub_common::protocol::Role;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
+use utoipa::ToSchema;
 
 use super::sql::Sql;
 use super::users::{User, starting_with};
 use crate::error::Error;
 
 /// Who may see and enter a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RoomKind)]
 pub enum Kind {
     /// Anybody.
     Public,
@@ -39,7 +41,7 @@ impl Kind {
 }
 
 /// A room as one user sees it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Room {
     /// Which.
     pub id: RoomId,
@@ -50,6 +52,7 @@ pub struct Room {
     /// What it is about.
     pub topic: String,
     /// The user's role, if any.
+    #[schema(required)]
     pub role: Option<Role>,
     /// How many members it has.
     pub members: i64,
@@ -207,14 +210,56 @@ pub async fn update(
     }
 }
 
-/// Deletes a room with its memberships; gives those who had a role in it.
-pub async fn delete(client: &impl Sql, room: RoomId) -> Result<Vec<UserId>, Error> {
+/// Deletes a room with its memberships; gives those who had a role in it. Its messages up to an id are noted to be removed.
+pub async fn delete(client: &impl Sql, room: RoomId, up_to: MessageId) -> Result<Vec<UserId>, Error> {
     lock(client, room).await?;
     let sql = "DELETE FROM room_members WHERE room = $1 RETURNING user_id";
     let members = client.rows(sql, &[&room.as_i64()]).await?;
     client.run("DELETE FROM rooms WHERE id = $1", &[&room.as_i64()]).await?;
-    client.run("DELETE FROM upload_uses WHERE room = $1", &[&room.as_i64()]).await?;
+    let sql = "INSERT INTO deleted_rooms (room, up_to) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+    client.run(sql, &[&room.as_i64(), &up_to.as_i64()]).await?;
     Ok(members.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
+}
+
+/// Deleted rooms, and up to which id their messages are to be removed.
+pub async fn deleted(client: &impl Sql) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    let rows = client.rows("SELECT room, up_to FROM deleted_rooms ORDER BY up_to", &[]).await?;
+    let deleted = |row: &Row| Some((RoomId::from_i64(row.get(0))?, MessageId::from_i64(row.get(1))?));
+    Ok(rows.iter().filter_map(deleted).collect())
+}
+
+/// Removes a room's messages up to an id with all that belongs to them, at most so many; gives how many that was.
+pub async fn remove_messages(
+    client: &impl Sql,
+    room: RoomId,
+    up_to: MessageId,
+    limit: i64,
+) -> Result<i64, Error> {
+    let (room, up_to) = (room.as_i64(), up_to.as_i64());
+    let sql = "WITH old AS (SELECT id FROM messages WHERE room = $1 AND id <= $2 ORDER BY id LIMIT $3),
+                    reacted AS (DELETE FROM reactions WHERE room = $1 AND msg IN (SELECT id FROM old)),
+                    named AS (DELETE FROM upload_uses WHERE room = $1 AND msg IN (SELECT id FROM old))
+               DELETE FROM messages WHERE room = $1 AND id IN (SELECT id FROM old)";
+    let removed = client.run(sql, &[&room, &up_to, &limit]).await?;
+    if removed == 0 {
+        // What was persisted behind its message.
+        for sql in [
+            "DELETE FROM reactions WHERE room = $1 AND msg <= $2",
+            "DELETE FROM upload_uses WHERE room = $1 AND msg <= $2",
+        ] {
+            client.run(sql, &[&room, &up_to]).await?;
+        }
+        // Where nothing came since, the room is as if it had never been.
+        let sql = "DELETE FROM room_counters WHERE room = $1 AND last_id <= $2";
+        client.run(sql, &[&room, &up_to]).await?;
+    }
+    Ok(i64::try_from(removed).unwrap_or(limit))
+}
+
+/// Forgets that a room was deleted.
+pub async fn forget_deleted(client: &impl Sql, room: RoomId) -> Result<(), Error> {
+    client.run("DELETE FROM deleted_rooms WHERE room = $1", &[&room.as_i64()]).await?;
+    Ok(())
 }
 
 /// How many owners a room has; locks the room, so that the answer holds until the transaction ends.
@@ -242,7 +287,7 @@ pub async fn users_with_roles(client: &impl Sql, after: i64, limit: i64) -> Resu
 }
 
 /// A member of a room.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Member {
     /// Who.
     pub user: User,

@@ -8,6 +8,9 @@ use super::sql::{Param, Sql};
 use crate::error::Error;
 use crate::uploads::Upload;
 
+/// Holds "upl" in ASCII: the first half of the locks of owners.
+const OWNER_LOCKS: i32 = 0x75_706c;
+
 /// Adds one that was announced.
 pub async fn insert(client: &impl Sql, upload: &Upload) -> Result<(), Error> {
     let sql = "INSERT INTO uploads (id, owner, file_name, content_type, size, created_at)
@@ -18,6 +21,19 @@ pub async fn insert(client: &impl Sql, upload: &Upload) -> Result<(), Error> {
         [&id, &owner, file_name, &content_type.as_str(), &size, &now_ms().cast_signed()];
     client.run(sql, &params).await?;
     Ok(())
+}
+
+/// The bytes of all uploads of a user; keeps others who ask the same out until the transaction ends.
+pub async fn bytes_of(client: &impl Sql, owner: UserId) -> Result<u64, Error> {
+    client.run("SELECT pg_advisory_xact_lock($1, $2)", &[&OWNER_LOCKS, &half(owner)]).await?;
+    let sql = "SELECT coalesce(sum(size), 0)::bigint FROM uploads WHERE owner = $1";
+    Ok(client.one_row(sql, &[&owner.as_i64()]).await?.get::<_, i64>(0).cast_unsigned())
+}
+
+/// Users with the same lower half share a lock, and lose nothing but a moment.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half is wanted")]
+fn half(owner: UserId) -> i32 {
+    owner.as_i64() as i32
 }
 
 /// The upload with this id.
@@ -58,9 +74,4 @@ pub async fn remove(client: &impl Sql, ids: &[UploadId]) -> Result<(), Error> {
     let ids: Vec<i64> = ids.iter().copied().map(UploadId::as_i64).collect();
     client.run("DELETE FROM uploads WHERE id = ANY($1)", &[&ids]).await?;
     Ok(())
-}
-
-/// Takes a lock until the end of the transaction, if nobody has it.
-pub async fn lock(client: &impl Sql, lock: i64) -> Result<bool, Error> {
-    Ok(client.one_row("SELECT pg_try_advisory_xact_lock($1)", &[&lock]).await?.get(0))
 }

@@ -4,12 +4,13 @@ use hubbub_common::clock::now_ms;
 use hubbub_common::ids::UserId;
 use serde::Serialize;
 use tokio_postgres::Row;
+use utoipa::ToSchema;
 
 use super::sql::Sql;
 use crate::error::Error;
 
 /// A user as others see them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct User {
     /// Who.
     pub id: UserId,
@@ -107,6 +108,13 @@ pub async fn set_banned(client: &impl Sql, id: UserId, banned: bool) -> Result<(
                ELSE coalesce(banned_at, $2) END WHERE id = $1";
     client.run(sql, &[&id.as_i64(), &at]).await?;
     Ok(())
+}
+
+/// Users who are banned, by id, after one.
+pub async fn banned(client: &impl Sql, after: i64, limit: i64) -> Result<Vec<UserId>, Error> {
+    let sql = "SELECT id FROM users WHERE banned_at IS NOT NULL AND id > $1 ORDER BY id LIMIT $2";
+    let rows = client.rows(sql, &[&after, &limit]).await?;
+    Ok(rows.iter().filter_map(|row| UserId::from_i64(row.get(0))).collect())
 }
 
 /// Changes what is given.

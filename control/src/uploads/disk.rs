@@ -30,14 +30,17 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes the folder where it is missing. Without it files are refused, and the rest of the control plane works.
+    /// In this folder.
     pub fn new(folder: PathBuf) -> Self {
-        let unfinished = folder.join("unfinished");
-        if let Err(error) = std::fs::create_dir_all(&unfinished) {
-            let folder = folder.display();
+        Self { unfinished: folder.join("unfinished"), folder }
+    }
+
+    /// Makes the folder where it is missing. Without it files are refused, and the rest of the control plane works.
+    pub(super) fn prepare(&self) {
+        if let Err(error) = std::fs::create_dir_all(&self.unfinished) {
+            let folder = self.folder.display();
             tracing::warn!(%folder, %error, "uploads will be refused: the folder of HUBBUB_UPLOADS_URL can't be made");
         }
-        Self { folder, unfinished }
     }
 
     /// Where a whole file is.
@@ -158,6 +161,7 @@ mod tests {
     async fn a_file_is_there_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path().join("uploads"));
+        disk.prepare();
         let id = UploadId::new(7).unwrap();
         assert!(matches!(disk.put(id, 5, body(&["abc", "def"])).await, Err(Error::TooLarge(_))));
         assert!(matches!(disk.put(id, 7, body(&["abc", "def"])).await, Err(Error::Malformed(_))));
@@ -179,6 +183,7 @@ mod tests {
     async fn what_a_crash_left_is_swept() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::new(folder.path().to_owned());
+        disk.prepare();
         std::fs::write(disk.unfinished.join("7-1"), "abc").unwrap();
         disk.sweep(SystemTime::UNIX_EPOCH).await.unwrap();
         assert_eq!(std::fs::read_dir(&disk.unfinished).unwrap().count(), 1);
@@ -193,6 +198,7 @@ mod tests {
         let in_the_way = folder.path().join("file");
         std::fs::write(&in_the_way, "").unwrap();
         let disk = Disk::new(in_the_way.join("uploads"));
+        disk.prepare();
         let put = disk.put(UploadId::new(7).unwrap(), 3, body(&["abc"])).await;
         assert!(matches!(put, Err(Error::Unavailable(_))), "{put:?}");
     }

@@ -13,6 +13,7 @@ use hubbub_common::clock::UnixMs;
 use hubbub_common::ids::UploadId;
 use serde::Deserialize;
 use sha2::Sha256;
+use utoipa::IntoParams;
 
 /// What the derived key is for.
 const PURPOSE: &[u8] = b"hubbub uploads v1";
@@ -36,7 +37,8 @@ impl Act {
 }
 
 /// The part of a link that proves it: its query.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Proof {
     /// Unix seconds.
     expires: u64,

@@ -73,6 +73,14 @@ impl Store {
         })
     }
 
+    /// Makes the folder where it is missing.
+    pub fn prepare(&self) {
+        match self {
+            Self::Disk(disk, _) => disk.prepare(),
+            Self::Bucket(_) => {}
+        }
+    }
+
     /// The origin of links, where it is not this process's own.
     pub fn origin(&self) -> Option<&str> {
         match self {
@@ -121,9 +129,26 @@ pub async fn announce(
         Store::Disk(_, links) => links.sign(Act::Put, upload.id, link_end(app)),
         Store::Bucket(bucket) => bucket.put_link(&upload, settings.link_life).await?,
     };
-    store::insert(&**app.database().await?, &upload).await?;
+    add(app, &upload).await?;
     count("presigned");
     Ok((upload, link))
+}
+
+/// Adds an upload, where its owner may keep as much. What was announced counts until it is known that it does not come.
+async fn add(app: &App, upload: &Upload) -> Result<(), Error> {
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    if let Some(bytes_max) = app.config.uploads.bytes_per_user {
+        let kept = store::bytes_of(&*transaction, upload.owner).await?;
+        if kept.saturating_add(upload.size) > bytes_max {
+            let left = bytes_max.saturating_sub(kept);
+            let reason = format!("you may keep {bytes_max} bytes of files in all: {left} are left");
+            return Err(Error::invalid("size", reason));
+        }
+    }
+    store::insert(&*transaction, upload).await?;
+    transaction.commit().await?;
+    Ok(())
 }
 
 /// A URL, good for a short time, from which a file can be read.

@@ -16,6 +16,8 @@ pub struct UploadSettings {
     pub place: Place,
     /// The largest file.
     pub bytes_max: u64,
+    /// What one user may keep, in bytes; `None`: as much as they like.
+    pub bytes_per_user: Option<u64>,
     /// Which types.
     pub allowed: Allowed,
     /// How long a signed URL is good for.
@@ -56,6 +58,10 @@ impl UploadSettings {
         Ok(Self {
             place: place(settings)?,
             bytes_max: settings.get(&names::UPLOADS_BYTES_MAX, within(1..=5_368_709_120))?,
+            bytes_per_user: Some(
+                settings.get(&names::UPLOADS_BYTES_PER_USER, within(0..=i64::MAX.cast_unsigned()))?,
+            )
+            .filter(|bytes| *bytes > 0),
             allowed: settings.get(&names::UPLOADS_TYPES, str::parse)?,
             link_life: settings.get(&names::UPLOADS_LINK_SECONDS, seconds(1..=604_800))?,
             unused_kept: settings.get(&names::UPLOADS_UNUSED_SECONDS, seconds(1..=31_536_000))?,
@@ -170,6 +176,7 @@ mod tests {
             ("HUBBUB_UPLOADS_S3_STYLE", "auto"),
             ("HUBBUB_UPLOADS_S3_SECRET_ACCESS_KEY", "a b"),
             ("HUBBUB_UPLOADS_BYTES_MAX", "0"),
+            ("HUBBUB_UPLOADS_BYTES_PER_USER", "1G"),
             ("HUBBUB_UPLOADS_TYPES", "png"),
             ("HUBBUB_UPLOADS_LINK_SECONDS", "604801"),
             ("HUBBUB_UPLOADS_UNUSED_SECONDS", "-1"),

@@ -47,7 +47,7 @@ async fn clean_some(app: &App) -> Result<i64, Error> {
     let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
-    if !store::lock(&*transaction, REMOVER_LOCK).await? {
+    if !crate::store::try_lock(&*transaction, REMOVER_LOCK).await? {
         return Ok(0);
     }
     let unused = store::unused(&*transaction, now_ms().saturating_sub(kept_ms), AT_ONCE).await?;

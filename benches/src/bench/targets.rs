@@ -121,6 +121,12 @@ pub(super) fn targets() -> Vec<Target> {
             Limit::AtLeast(100_000.0),
         ),
         target(
+            "REST, 1,000 reads a second, p99",
+            "rest",
+            ("/latency_us/p99", "", "µs"),
+            Limit::AtMost(50_000.0),
+        ),
+        target(
             "growth: user memory from 10,000 to 19,000 connections",
             "idle",
             steps,

@@ -14,6 +14,7 @@ use super::idle::Idle;
 use super::ledger::Seating;
 use super::persist::Persist;
 use super::probe::PROBE_BYTES;
+use super::rest::Rest;
 use super::soak::Soak;
 use super::storm::Storm;
 use super::target::Wanted;
@@ -103,6 +104,13 @@ fn command() -> Command {
         .arg(value("messages", "1000000", "messages; fewer where making them takes more than ten minutes"))
         .arg(value("rooms", "1000", "rooms"))
         .arg(json.clone());
+    let rest = Command::new("rest")
+        .about("Reads history and rooms over REST: latency, and CPU for each request")
+        .arg(value("rate", "1000", "requests a second"))
+        .arg(value("rooms", "50", "rooms with a history of 1,000 messages each"))
+        .arg(value("controls", "1", "control planes"))
+        .arg(value("seconds", "10", "how long to measure"))
+        .arg(json.clone());
     let bus = Command::new("bus")
         .about("The bus alone: messages a second of two gateways through one Redis")
         .arg(value("seconds", "10", "how long to measure"))
@@ -119,6 +127,7 @@ fn command() -> Command {
         .subcommand(chaos)
         .subcommand(persist)
         .subcommand(history)
+        .subcommand(rest)
         .subcommand(bus)
         .subcommand(bench::subcommand())
         .subcommand(Command::new("worker").hide(true))
@@ -154,6 +163,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("history", flags)) => {
             let report = history(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("rest", flags)) => {
+            let report = rest(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("bus", flags)) => {
@@ -257,6 +270,15 @@ fn history(flags: &ArgMatches) -> Result<History, Failed> {
     Ok(History {
         messages: count(flags, "messages", 1_000_000_000)? as u64,
         rooms: count(flags, "rooms", ROOMS_MAX)? as u64,
+    })
+}
+
+fn rest(flags: &ArgMatches) -> Result<Rest, Failed> {
+    Ok(Rest {
+        rate: number(flags, "rate")?,
+        rooms: count(flags, "rooms", 10_000)?,
+        controls: count(flags, "controls", 8)?,
+        time: seconds(flags)?,
     })
 }
 

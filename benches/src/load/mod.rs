@@ -17,6 +17,7 @@ mod ledger;
 mod persist;
 mod probe;
 mod progress;
+mod rest;
 mod resume;
 mod soak;
 mod storm;

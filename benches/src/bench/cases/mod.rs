@@ -37,6 +37,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
         bus(&scale),
         storm(&scale),
         persister(&scale),
+        rest(&scale),
         growth::processes(&scale),
         growth::rooms(&scale),
         growth::room_size(&scale),
@@ -168,6 +169,27 @@ fn persister(scale: &Scale) -> Case {
             Figure::new("/of_copy", "× COPY", ""),
         ],
         arms: vec![arm(HUBBUB, "", &format!("persist --messages {messages} --json"), seconds)],
+    }
+}
+
+fn rest(scale: &Scale) -> Case {
+    let mut figures = latencies().to_vec();
+    figures.extend([
+        Figure::new("/latency_us/p999", "p99.9", "µs"),
+        Figure::new("/requests_per_s", "requests/s", ""),
+        Figure::new("/errors", "errors", ""),
+        Figure::new("/control_cpu_us_per_request", "control's CPU per request", "µs"),
+        Figure::new("/postgres_cpu_us_per_request", "Postgres' CPU per request", "µs"),
+    ]);
+    Case {
+        name: "rest",
+        title: "Reading over REST".to_owned(),
+        about: "1,000 requests a second: newest and older pages of history, rooms; 20 users in 50 rooms of 1,000 messages; \
+                16 connections to Postgres at most."
+            .to_owned(),
+        section: Section::Comparison,
+        figures,
+        arms: vec![arm(HUBBUB, "", &format!("rest --seconds {} --json", 2 * scale.seconds), 2 * scale.seconds)],
     }
 }
 

@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test check fmt bench growth soak chaos kills sim
+.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos kills sim
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,10 @@ kills: setup ## kill, freeze and cut off the batch writer at random hundreds of 
 
 sim: ## simulate many clusters, each with faults of its own, and check every promise; a failure tells its seed (SEEDS=1..10001)
 	HUBBUB_SIM_SEEDS=$(or $(SEEDS),1..1001) cargo test -p hubbub-gateway --lib sim::the_promises_hold_in_many_worlds -- --ignored --nocapture
+
+fuzz-api: setup ## ask a private Hubbub what its API document allows, and what not (EXAMPLES=200 SEED=1)
+	cargo build --workspace --bins
+	@.ci/fuzz-api
 
 check: setup ## formatting, lints, types and documentation, as CI wants them
 	cargo fmt --all --check

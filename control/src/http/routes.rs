@@ -59,7 +59,7 @@ pub(super) fn all(request_max: Duration) -> OpenApiRouter<App> {
         .nest(API, api)
         .routes(routes!(health::health))
         .routes(routes!(health::health_of_api))
-        .fallback(web::file)
+        .fallback_service(web::files())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(request_max, observe::time_limit))
         .merge(files);

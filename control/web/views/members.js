@@ -77,7 +77,7 @@ export function showMembers(chat, id, { go, onClose }) {
         h('span', { class: 'member-name' }, name, isMe ? ' (you)' : ''),
         h('span', { class: 'member-note' }, note),
       ),
-      !isMe && store.isAdmin(id) && action('gear', `What ${name} may do`, () => openMember(chat, id, member)),
+      !isMe && store.isAdmin(id) && action('sliders', `What ${name} may do`, () => openMember(chat, id, member)),
       !isMe && action('message', `Message ${name}`, () => chat.attempt(direct(user.id))),
     );
   }

@@ -123,7 +123,7 @@ function reactions({ reactions: given }, { me, nameOf }) {
     ...entries.map(([emoji, users]) => {
       const names = listNames(users.map((user) => (user === me.id ? 'You' : nameOf(user))));
       return h('li', {},
-        h('button', { class: 'reaction', type: 'button', 'data-emoji': emoji, 'aria-pressed': String(users.includes(me.id)), 'aria-label': `${emoji} by ${names}`, title: names },
-          h('span', {}, emoji), ' ', h('span', { class: 'reaction-count' }, String(users.length))));
+        h('button', { class: 'reaction', type: 'button', 'data-emoji': emoji, 'aria-pressed': String(users.includes(me.id)), title: names },
+          emoji, ' ', h('span', { class: 'reaction-count' }, String(users.length)), h('span', { class: 'visually-hidden' }, ` by ${names}`)));
     }));
 }

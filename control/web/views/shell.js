@@ -69,7 +69,7 @@ export function showShell(root, chat, { onLogout }) {
         { class: 'list-foot' },
         me,
         h('div', { class: 'me' }, myName, status.line),
-        action('gear', 'Your account', account),
+        action('sliders', 'Your account', account),
         action('leave', 'Sign out', onLogout),
       ),
     );

@@ -71,10 +71,10 @@ test('two people on two gateways see the same, as it happens', async () => {
 
   await ada.does('It weaves algebraical patterns', 'React');
   await ada.page.getByRole('button', { name: 'React with 🎉' }).click();
-  await ben.page.getByRole('button', { name: '🎉 by Ada Byron' }).click();
-  await ada.page.getByRole('button', { name: '🎉 by You and Ben Ames' }).waitFor();
-  await ben.page.getByRole('button', { name: /^🎉 by/u }).click();
-  await ada.page.getByRole('button', { name: '🎉 by You', exact: true }).waitFor();
+  await ben.page.getByRole('button', { name: '🎉 1 by Ada Byron' }).click();
+  await ada.page.getByRole('button', { name: '🎉 2 by You and Ben Ames' }).waitFor();
+  await ben.page.getByRole('button', { name: /^🎉 2 by/u }).click();
+  await ada.page.getByRole('button', { name: '🎉 1 by You', exact: true }).waitFor();
 
   await ben.does('Does it weave?', 'Reply');
   await ben.say('Just as the loom does');
@@ -256,7 +256,7 @@ test('the page works by keyboard alone', async () => {
   await keyboard.press('Enter');
   await keyboard.press('ArrowRight');
   await keyboard.press('Enter');
-  await ada.message('first').getByRole('button', { name: '❤️ by You' }).waitFor();
+  await ada.message('first').getByRole('button', { name: '❤️ 1 by You' }).waitFor();
 });
 
 test('the page complained of nothing', () => {

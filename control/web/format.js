@@ -43,6 +43,11 @@ export function isSameDay(a, b) {
   return new Date(a).toDateString() === new Date(b).toDateString();
 }
 
+/** @param {{ display_name: string, username: string }} user */
+export function nameOf(user) {
+  return user.display_name || user.username;
+}
+
 /** @param {string} name */
 export function initials(name) {
   const words = name.trim().split(/[\s._-]+/u).filter(Boolean);

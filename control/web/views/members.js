@@ -1,11 +1,11 @@
 /** Who is in a room, those online first. */
 
 import { fill, h } from '../dom.js';
+import { nameOf } from '../format.js';
 import { icon } from '../icons.js';
 import { personAvatar } from './avatar.js';
 import { confirm } from './dialog.js';
-import { nameOf, openInvite, openMember } from './dialogs/people.js';
-import { openRoomSettings } from './dialogs/rooms.js';
+import { openInvite, openMember, openRoomSettings } from './dialogs.js';
 
 /**
  * @param {import('../chat.js').Chat} chat

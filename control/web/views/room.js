@@ -5,7 +5,7 @@ import { listNames, plural } from '../format.js';
 import { icon } from '../icons.js';
 import { roomAvatar } from './avatar.js';
 import { showComposer } from './composer.js';
-import { openMessageSearch } from './dialogs/search.js';
+import { openMessageSearch } from './dialogs.js';
 import { takeImages } from './images.js';
 import { showMembers } from './members.js';
 import { showMessages } from './messages.js';

@@ -1,7 +1,7 @@
 /** Windows about people: whom to write to, whom to invite, what somebody may do in a room. */
 
 import { h } from '../../dom.js';
-import { explain } from '../../format.js';
+import { explain, nameOf } from '../../format.js';
 import { personAvatar } from '../avatar.js';
 import { confirm, makeForm, open, openSearch } from '../dialog.js';
 
@@ -16,11 +16,6 @@ const ROLES = [
   { role: 'muted', title: 'Muted', note: 'Reads, but does not write.' },
   { role: 'banned', title: 'Banned', note: 'Is out, and can’t come back.' },
 ];
-
-/** @param {User} user */
-export function nameOf(user) {
-  return user.display_name || user.username;
-}
 
 /**
  * @param {Chat} chat

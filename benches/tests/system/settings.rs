@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 60] = [
+const BAD: [(&str, &str); 62] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -45,6 +45,8 @@ const BAD: [(&str, &str); 60] = [
     ("HUBBUB_CONNECTIONS_PER_USER_MAX", "-1"),
     ("HUBBUB_CONNECTIONS_PER_ADDRESS_MAX", "all"),
     ("HUBBUB_HEARTBEAT_SECONDS", "0"),
+    ("HUBBUB_DRAIN_PER_SECOND", "0"),
+    ("HUBBUB_DRAIN_SECONDS", "soon"),
     ("HUBBUB_GATEWAY_TIMEOUT_SECONDS", "0"),
     ("HUBBUB_DATABASE_URL", "mysql://x"),
     ("HUBBUB_DIRECT_DATABASE_URL", "mysql://x"),

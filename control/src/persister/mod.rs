@@ -105,6 +105,8 @@ pub async fn run(app: App) {
 async fn take_part(app: &App) -> Result<std::convert::Infallible, Stopped> {
     let mut seat = Seat::connect(&app.config.direct_database).await?;
     let mut watch = Watch::default();
+    // Whoever leads at once has to know what waits, too.
+    follow(app).await?;
     while !seat.take(&app.persister).await? {
         let before = app.persister.lag();
         let lag = follow(app).await?;

@@ -162,7 +162,8 @@ impl Rest {
         let mut database = Client::connect(url, NoTls).map_err(failed)?;
         let id = |before_ms: i64| {
             let ms = now_ms().saturating_sub(before_ms.unsigned_abs());
-            MessageId::pack(EntryId { ms, seq: 0 }, 0).ok_or("a time without ids")
+            // Another place in its entry than the first message has.
+            MessageId::pack(EntryId { ms, seq: 0 }, 1).ok_or("a time without ids")
         };
         let (first, middle) = (id(MESSAGES_OF_ROOM)?, id(MESSAGES_OF_ROOM / 2)?);
         let members = "INSERT INTO room_members (room, user_id, role, joined_at)

@@ -93,6 +93,13 @@ fn persist() {
 }
 
 #[test]
+fn rest() {
+    let report = run("rest --rate 200 --rooms 5 --seconds 1");
+    has_figures(&report, &["requests", "control_cpu_us_per_request", "postgres_cpu_us_per_request"]);
+    assert_eq!(report["errors"], 0, "{report}");
+}
+
+#[test]
 fn bus() {
     let report = run("bus --seconds 1");
     has_figures(&report, &["messages", "messages_per_s", "redis_cpu_us_per_message"]);
@@ -111,6 +118,7 @@ fn bad_arguments_are_named() {
         ("soak --churn x", "--churn"),
         ("chaos --seed x", "--seed"),
         ("persist --messages 0", "--messages"),
+        ("rest --rate 0", "--rate"),
         ("bus --seconds 0", "--seconds"),
     ] {
         let output = Command::new(sibling("hubbub-load").unwrap()).args(args.split(' ')).output().unwrap();

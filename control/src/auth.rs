@@ -305,16 +305,20 @@ async fn end_sessions(app: &App, user: UserId, sessions: &[(String, String)]) ->
         return Ok(());
     }
     let mut redis = app.redis.clone();
-    for (hash, id) in sessions {
+    for (_, id) in sessions {
         // First, so that no ticket is made from a session that looks alive.
         let mut end = cmd("SET");
         end.arg(keys::ended_session(id)).arg(1).arg("EX").arg(ENDED_SECONDS);
         end.query_async::<()>(&mut redis).await?;
+    }
+    // Before they are gone: whoever repeats this after a failure still finds whom to tell of.
+    let ids = sessions.iter().map(|(_, id)| Cow::Borrowed(id.as_str())).collect();
+    app.publisher.notify(&app.redis, &Notice::SessionsEnded { user, sessions: ids }).await?;
+    for (hash, _) in sessions {
         cmd("DEL").arg(keys::login_session(hash)).query_async::<()>(&mut redis).await?;
         cmd("ZREM").arg(keys::login_sessions_of(user)).arg(hash).query_async::<()>(&mut redis).await?;
     }
-    let ids = sessions.iter().map(|(_, id)| Cow::Borrowed(id.as_str())).collect();
-    app.publisher.notify(&app.redis, &Notice::SessionsEnded { user, sessions: ids }).await
+    Ok(())
 }
 
 /// Ends every login session of a user.

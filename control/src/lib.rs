@@ -11,6 +11,7 @@ pub mod answers;
 pub mod app;
 pub mod auth;
 pub mod bans;
+pub mod changes;
 pub mod config;
 pub mod database;
 pub mod error;

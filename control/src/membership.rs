@@ -1,11 +1,12 @@
 //! The membership cache in Redis, from which gateways decide who may join.
 //!
 //! A user's rooms are written anew as a whole, from Postgres, after each change: running it twice, or late,
-//! gives the same end. A marker says that the cache is complete; a Redis that lost its data lacks it, and the
+//! gives the same end, as one at a time does so for a user. A marker says that the cache is complete; a Redis that lost its data lacks it, and the
 //! cache is filled for everybody.
 
 use std::time::Duration;
 
+use deadpool_postgres::Client;
 use hubbub_common::ids::UserId;
 use hubbub_common::keys;
 use redis::cmd;
@@ -13,8 +14,10 @@ use redis::cmd;
 use crate::app::App;
 use crate::bans;
 use crate::error::Error;
-use crate::store::rooms;
+use crate::store::{self, rooms};
 
+/// Holds "members" in ASCII, and a user's id upon it: the lock of whoever writes their rooms.
+const WRITE_LOCK: i64 = 0x6d_656d_6265_7273;
 /// How often the marker is looked for.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// Users at a time while everybody's rooms are written.
@@ -22,20 +25,27 @@ const USERS_PER_PAGE: i64 = 1_000;
 
 /// Writes one user's rooms.
 pub async fn refresh(app: &App, user: UserId) -> Result<(), Error> {
-    let database = app.database().await?;
-    let roles = rooms::roles_of(&**database, user).await?;
-    drop(database);
+    refresh_by(app, &mut app.database().await?, user).await
+}
+
+/// The same by a connection that is at hand.
+pub async fn refresh_by(app: &App, database: &mut Client, user: UserId) -> Result<(), Error> {
+    let transaction = database.transaction().await?;
+    // Or what was read before a change could be written behind it.
+    store::lock(&*transaction, WRITE_LOCK ^ user.as_i64()).await?;
+    let roles = rooms::roles_of(&*transaction, user).await?;
     let key = keys::roles_of(user);
-    let mut transaction = redis::pipe();
-    transaction.atomic();
-    transaction.cmd("DEL").arg(&key);
+    let mut pipeline = redis::pipe();
+    pipeline.atomic();
+    pipeline.cmd("DEL").arg(&key);
     if !roles.is_empty() {
-        let set = transaction.cmd("HSET").arg(&key);
+        let set = pipeline.cmd("HSET").arg(&key);
         for (room, role) in roles {
             set.arg(room.get()).arg(role.as_str());
         }
     }
-    transaction.query_async::<()>(&mut app.redis.clone()).await?;
+    pipeline.query_async::<()>(&mut app.redis.clone()).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use hubbub_common::token::RoomsClaim;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::changes;
 use crate::error::Error;
-use crate::membership;
 use crate::purge;
 use crate::store::rooms::{self, Kind, Member, Room};
 use crate::store::sql::Sql;
@@ -30,9 +30,10 @@ pub async fn create(app: &App, caller: &Caller, name: &str, kind: Kind, topic: &
     let room = rooms::insert(&*transaction, name, kind, topic).await?;
     let room = room.ok_or(Error::Conflict("a public room with this name exists"))?;
     rooms::add_member(&*transaction, room, caller.user, Role::Owner).await?;
+    changes::note(&*transaction, room, &[caller.user], None).await?;
     transaction.commit().await?;
     drop(database);
-    membership::refresh(app, caller.user).await?;
+    changes::carry_out(app, room).await;
     get(app, caller, room).await
 }
 
@@ -53,13 +54,14 @@ pub async fn join(app: &App, caller: &Caller, room: RoomId) -> Result<Room, Erro
     if seen.role.is_some() {
         return Ok(seen);
     }
-    let database = app.database().await?;
-    let added = rooms::add_member(&**database, room, caller.user, Role::Member).await?;
-    drop(database);
-    membership::refresh(app, caller.user).await?;
-    if added {
-        tell_member(app, room, caller.user, MemberState::Joined, Some(Role::Member)).await?;
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    if rooms::add_member(&*transaction, room, caller.user, Role::Member).await? {
+        note_member(&*transaction, room, caller.user, MemberState::Joined, Some(Role::Member)).await?;
     }
+    transaction.commit().await?;
+    drop(database);
+    changes::carry_out(app, room).await;
     get(app, caller, room).await
 }
 
@@ -75,13 +77,12 @@ pub async fn leave(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error
     if role == Role::Owner && rooms::count_owners(&*transaction, room).await? <= 1 {
         return Err(Error::Conflict("the last owner can't leave the room"));
     }
-    let removed = rooms::remove_member(&*transaction, room, caller.user).await?;
+    if rooms::remove_member(&*transaction, room, caller.user).await? {
+        note_member(&*transaction, room, caller.user, MemberState::Left, None).await?;
+    }
     transaction.commit().await?;
     drop(database);
-    membership::refresh(app, caller.user).await?;
-    if removed {
-        tell_member(app, room, caller.user, MemberState::Left, None).await?;
-    }
+    changes::carry_out(app, room).await;
     Ok(())
 }
 
@@ -112,15 +113,15 @@ pub async fn set_member(
     rooms::set_role(&*transaction, room, user, role).await?;
     let detail = format!("room {room}, user {user}: {}", role.as_str());
     audit::add(&*transaction, Some(caller.user), "role", &detail, &caller.origin).await?;
-    transaction.commit().await?;
-    drop(database);
-    membership::refresh(app, user).await?;
     let state = match (before, role) {
         (_, Role::Banned) => MemberState::Banned,
         (None | Some(Role::Banned), _) => MemberState::Joined,
         (Some(_), _) => MemberState::Role,
     };
-    tell_member(app, room, user, state, Some(role)).await?;
+    note_member(&*transaction, room, user, state, Some(role)).await?;
+    transaction.commit().await?;
+    drop(database);
+    changes::carry_out(app, room).await;
     Ok(Member { user: target, role })
 }
 
@@ -150,11 +151,12 @@ pub async fn remove_member(app: &App, caller: &Caller, room: RoomId, user: UserI
         &caller.origin,
     )
     .await?;
+    let state = if before == Role::Banned { MemberState::Left } else { MemberState::Kicked };
+    note_member(&*transaction, room, user, state, None).await?;
     transaction.commit().await?;
     drop(database);
-    membership::refresh(app, user).await?;
-    let state = if before == Role::Banned { MemberState::Left } else { MemberState::Kicked };
-    tell_member(app, room, user, state, None).await
+    changes::carry_out(app, room).await;
+    Ok(())
 }
 
 /// Changes name and topic of a room.
@@ -172,12 +174,16 @@ pub async fn update(
     if kind == Kind::Direct {
         return Err(Error::Forbidden("a direct room has no name or topic of its own"));
     }
-    let database = app.database().await?;
-    if !rooms::update(&**database, room, name, topic).await? {
+    let mut database = app.database().await?;
+    let transaction = database.transaction().await?;
+    if !rooms::update(&*transaction, room, name, topic).await? {
         return Err(Error::Conflict("a public room with this name exists"));
     }
+    let record = Record::Room { room, state: RoomChange::Updated };
+    changes::note(&*transaction, room, &[], Some(&record)).await?;
+    transaction.commit().await?;
     drop(database);
-    app.publisher.append(&app.redis, &Record::Room { room, state: RoomChange::Updated }).await?;
+    changes::carry_out(app, room).await;
     get(app, caller, room).await
 }
 
@@ -193,12 +199,11 @@ pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Erro
     let members = rooms::delete(&*transaction, room, purge::up_to(now_ms())).await?;
     audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), &caller.origin)
         .await?;
+    let record = Record::Room { room, state: RoomChange::Deleted };
+    changes::note(&*transaction, room, &members, Some(&record)).await?;
     transaction.commit().await?;
     drop(database);
-    for member in members {
-        membership::refresh(app, member).await?;
-    }
-    app.publisher.append(&app.redis, &Record::Room { room, state: RoomChange::Deleted }).await?;
+    changes::carry_out(app, room).await;
     Ok(())
 }
 
@@ -252,10 +257,10 @@ pub async fn direct(app: &App, caller: &Caller, other: UserId) -> Result<(Room, 
     }
     rooms::add_member(&*transaction, room, caller.user, Role::Owner).await?;
     rooms::add_member(&*transaction, room, other, Role::Owner).await?;
+    changes::note(&*transaction, room, &[caller.user, other], None).await?;
     transaction.commit().await?;
     drop(database);
-    membership::refresh(app, caller.user).await?;
-    membership::refresh(app, other).await?;
+    changes::carry_out(app, room).await;
     Ok((get(app, caller, room).await?, true))
 }
 
@@ -301,13 +306,12 @@ fn check_topic(topic: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn tell_member(
-    app: &App,
+async fn note_member(
+    client: &impl Sql,
     room: RoomId,
     user: UserId,
     state: MemberState,
     role: Option<Role>,
 ) -> Result<(), Error> {
-    app.publisher.append(&app.redis, &Record::Member { room, user, state, role }).await?;
-    Ok(())
+    changes::note(client, room, &[user], Some(&Record::Member { room, user, state, role })).await
 }

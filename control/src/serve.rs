@@ -24,7 +24,8 @@ use crate::password::Passwords;
 use crate::publish::Publisher;
 use crate::replica::Replica;
 use crate::{
-    Failed, answers, bans, http, janitor, membership, migrate, persister, purge, replica, store, uploads,
+    Failed, answers, bans, changes, http, janitor, membership, migrate, persister, purge, replica, store,
+    uploads,
 };
 
 /// Pauses between tries while a server is awaited.
@@ -145,6 +146,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     bans::fill_if_lost(&app)
         .await
         .map_err(|error| Failed::Other(format!("the list of banned users: {error:?}")))?;
+    tokio::spawn(changes::run(app.clone()));
     tokio::spawn(membership::keep(app.clone()));
     tokio::spawn(persister::run(app.clone()));
     tokio::spawn(janitor::run(app.clone()));

@@ -3,6 +3,9 @@
 use std::collections::BTreeSet;
 
 use hubbub_benches::stack::{Stack, wait};
+use hubbub_common::entry::{Record, encode};
+use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::protocol::{MemberState, Role};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 use ureq::http::Method;
@@ -391,4 +394,39 @@ async fn a_nonce_counts_once_by_whichever_way_it_comes() {
         }
         assert_eq!(seen, [&first, &by_rest, &third, &last].map(Clone::clone));
     }
+}
+
+/// As if an instance had died right behind its transaction, or Redis been away then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_left_to_tell_is_told_by_another() {
+    let cast = Cast::new();
+    let mut bob = cast.enter(&cast.bob, 0).await;
+    let (room, user): (RoomId, UserId) = (cast.room.parse().unwrap(), cast.bob.id.parse().unwrap());
+    let record = Record::Member { room, user, state: MemberState::Banned, role: Some(Role::Banned) };
+    let entry = encode(0, 0, &[record.encode()]);
+    let waiting = |database: &mut postgres::Client| {
+        database.query_one("SELECT count(*) FROM pending_changes", &[]).unwrap().get::<_, i64>(0)
+    };
+    block_in_place(|| {
+        let mut database =
+            postgres::Client::connect(cast.stack.database_url().unwrap(), postgres::NoTls).unwrap();
+        assert_eq!(waiting(&mut database), 0, "all that was done so far is told");
+        let (room, user) = (room.as_i64(), user.as_i64());
+        let mut transaction = database.transaction().unwrap();
+        let ban = "UPDATE room_members SET role = 'banned' WHERE room = $1 AND user_id = $2";
+        assert_eq!(transaction.execute(ban, &[&room, &user]).unwrap(), 1);
+        let note = "INSERT INTO pending_changes (room, users, entry) VALUES ($1, $2, $3)";
+        transaction.execute(note, &[&room, &vec![user], &entry]).unwrap();
+        transaction.commit().unwrap();
+    });
+    let told = bob.find(|event| event["op"] == "member").await;
+    assert_eq!((&told["user"], &told["state"]), (&json!(cast.bob.id), &json!("banned")), "{told}");
+    refused(&mut bob, json!({"op": "send", "room": cast.room, "body": "x"}), "not_joined").await;
+    assert_eq!(bob.join(&cast.room, None).await["error"], "forbidden");
+    let none_waits = || {
+        let mut database =
+            postgres::Client::connect(cast.stack.database_url().unwrap(), postgres::NoTls).unwrap();
+        (waiting(&mut database) == 0).then_some(())
+    };
+    assert!(block_in_place(|| wait::until(EVENT_MAX, none_waits)).is_some(), "it is told once");
 }

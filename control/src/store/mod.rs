@@ -2,6 +2,7 @@
 //! that rules decide what belongs together.
 
 pub mod audit;
+pub mod changes;
 pub mod erasures;
 pub mod messages;
 pub mod partitions;
@@ -33,6 +34,12 @@ pub fn pool(database: &Database, connections_max: usize) -> Result<Pool, String>
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| error.to_string())
+}
+
+/// Takes a lock until the end of the transaction; waits for whoever has it.
+pub async fn lock(client: &impl Sql, lock: i64) -> Result<(), Error> {
+    client.one_row("SELECT pg_advisory_xact_lock($1)", &[&lock]).await?;
+    Ok(())
 }
 
 /// Takes a lock until the end of the transaction, if nobody has it.

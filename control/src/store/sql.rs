@@ -31,6 +31,7 @@ params! {
     Option<i64> => INT8;
     Option<&str> => TEXT;
     Option<String> => TEXT;
+    Option<Vec<u8>> => BYTEA;
     Vec<i32> => INT4_ARRAY;
     Vec<i64> => INT8_ARRAY;
     Vec<&str> => TEXT_ARRAY;

@@ -1,5 +1,7 @@
 //! `hubbub-gateway`: reads the settings, starts bus and cores, waits for the signal to leave.
 
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,10 @@ use tokio::sync::oneshot;
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
+/// How long the address to listen on may take to come free.
+const COMES_FREE_MAX: Duration = Duration::from_secs(3);
+/// How often it is tried.
+const COMES_FREE_PAUSE: Duration = Duration::from_millis(50);
 /// How long the last clients get to leave once all were told to.
 const LAST_LEAVE_MAX: Duration = Duration::from_secs(5);
 /// How long the other gateways may take to be told.
@@ -97,7 +103,9 @@ fn run(config: Config) -> Result<(), Failed> {
     let cores = config.cpus.len();
     let status = Status::new(&shared.server_id, config.driver.as_str(), config.redis_bus, cores);
     let status = Arc::new(status.at(shared.listen));
-    check_free(&config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("the main thread's runtime: {error}"))?;
+    runtime.block_on(comes_free(shared.listen))?;
     let links = Links::new(cores).map_err(|error| format!("eventfd: {error}"))?;
     let bus_config = BusConfig::of(&config);
     bus::start(bus_config, links.bus.clone(), links.cores.clone(), Arc::clone(&status))?;
@@ -119,8 +127,6 @@ fn run(config: Config) -> Result<(), Failed> {
             status: Arc::clone(&status),
         })?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("the main thread's runtime: {error}"))?;
     runtime.block_on(async {
         let address = config.shared.admin_listen;
         let listener = TcpListener::bind(address).await;
@@ -152,7 +158,7 @@ fn run(config: Config) -> Result<(), Failed> {
         status.set_draining();
         supervisor::stopping(&status.summary());
         for core in &links.cores {
-            if core.tell(vec![Tell::Drain]).is_err() {
+            if core.tell(Tell::Drain.into()).is_err() {
                 tracing::warn!("a core is too far behind to be told to drain");
             }
         }
@@ -172,12 +178,19 @@ fn run(config: Config) -> Result<(), Failed> {
     })
 }
 
-/// With `SO_REUSEPORT` a second gateway on the same port would go unnoticed and share its clients.
-fn check_free(config: &Config) -> Result<(), String> {
-    let address = config.shared.listen;
-    std::net::TcpListener::bind(address)
-        .map(drop)
-        .map_err(|error| format!("HUBBUB_LISTEN {address}: {error}"))
+/// With `SO_REUSEPORT` a second gateway on the same port would go unnoticed and share its clients. One that was killed
+/// is there for a moment longer: the kernel takes back the sockets of a ring after the process has ended.
+async fn comes_free(address: SocketAddr) -> Result<(), String> {
+    let clock = Monotonic::start();
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && clock.elapsed() < COMES_FREE_MAX => {
+                tokio::time::sleep(COMES_FREE_PAUSE).await;
+            }
+            Err(error) => return Err(format!("HUBBUB_LISTEN {address}: {error}")),
+        }
+    }
 }
 
 fn announce(config: &Config) {

@@ -5,8 +5,12 @@
 //! client can talk to an older gateway.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
@@ -58,6 +62,27 @@ pub enum Command<'a> {
 pub const OPS: [&str; 10] =
     ["join", "leave", "send", "edit", "delete", "react", "typing", "read", "presence", "ping"];
 
+/// What is written as an object and nothing else: a derived struct takes a list of its fields, too.
+struct Object<T>(T);
+
+impl<'a, T: Deserialize<'a>> Deserialize<'a> for Object<T> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+        impl<'a, T: Deserialize<'a>> Visitor<'a> for OfMap<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'a>>(self, map: M) -> Result<T, M::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
+}
+
 /// A string that borrows from the request where it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -87,7 +112,8 @@ struct Fields<'a> {
 impl<'a> Command<'a> {
     /// Parses one text message.
     pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let fields: Fields<'a> = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
+        let Object(fields): Object<Fields<'a>> =
+            serde_json::from_str(text).map_err(|error| explain(text, &error))?;
         let reference = match fields.reference {
             None => None,
             Some(raw) => Some(Ref::new(raw).ok_or_else(|| {
@@ -105,7 +131,10 @@ impl<'a> Command<'a> {
 impl<'a> Fields<'a> {
     fn command(self, reference: Option<Ref>) -> Result<Command<'a>, Refusal> {
         Ok(match self.op.0.as_ref() {
-            "join" => Command::Join { reference, rooms: list(self.rooms)? },
+            "join" => {
+                let rooms: Vec<Object<Join>> = list(self.rooms)?;
+                Command::Join { reference, rooms: rooms.into_iter().map(|Object(join)| join).collect() }
+            }
             "leave" => Command::Leave { reference, rooms: list(self.rooms)? },
             "send" => Command::Send { reference, send: self.send()? },
             "edit" => Command::Edit {
@@ -239,6 +268,8 @@ mod tests {
         check(r#"{"op":"typing","ref":"r"}"#, ErrorCode::BadRequest, Some("\"r\""));
         check(r#"{"op":"typing","ref":2,"room":1}"#, ErrorCode::BadRequest, Some("2"));
         check(r#"{"op":"join","ref":3,"rooms":[]}"#, ErrorCode::BadRequest, Some("3"));
+        check(r#"{"op":"join","ref":3,"rooms":[["1","2"]]}"#, ErrorCode::BadRequest, Some("3"));
+        check(r#"["ping",null,null,null,null,null,null,null,null,null,null]"#, ErrorCode::BadJson, None);
         check(r#"{"op":"send","ref":3,"room":"1","body":""}"#, ErrorCode::BadRequest, Some("3"));
         check(
             r#"{"op":"send","ref":3,"room":"1","body":"a","kind":"system"}"#,

@@ -245,6 +245,8 @@ impl Session {
             Command::Typing { .. } | Command::Read { .. } if self.too_many_ephemerals(uptime_ms) => {
                 Ok(Step::Ignore)
             }
+            // Who may not write is not about to.
+            Command::Typing { room } if self.is_muted(room) => Ok(Step::Ignore),
             Command::Typing { room } => {
                 Ok(Step::Say { room, record: Record::Typing { room, from: self.user }.encode() })
             }

@@ -62,6 +62,8 @@ fn each_rule_has_its_error() {
     session.set_muted(room(1), true);
     let send = r#"{"op":"send","room":"1","body":"hi"}"#;
     assert_eq!(refusal(session.handle(99, send, 0, &LIMITS, is_joined)).code, ErrorCode::Forbidden);
+    let typing = r#"{"op":"typing","room":"1"}"#;
+    assert_eq!(session.handle(99, typing, 0, &LIMITS, is_joined), Step::Ignore);
     session.set_muted(room(1), false);
     for _ in 0..4 {
         assert!(matches!(session.handle(99, send, 0, &LIMITS, is_joined), Step::Publish { .. }));

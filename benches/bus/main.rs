@@ -169,7 +169,7 @@ impl Driver {
         while clock.elapsed() < ARRIVE_MAX {
             self.wait();
             while let Some(batch) = self.inbox.take() {
-                if batch.iter().any(|tell| matches!(tell, Tell::Answer(_, Answer::Joined(_)))) {
+                if batch.tells.iter().any(|tell| matches!(tell, Tell::Answer(_, Answer::Joined(_)))) {
                     return Ok(());
                 }
             }
@@ -189,7 +189,7 @@ impl Driver {
             }
             let before = self.heard + self.answered;
             while let Some(batch) = self.inbox.take() {
-                for tell in batch {
+                for tell in batch.tells {
                     self.take(tell)?;
                 }
             }

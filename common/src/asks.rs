@@ -18,7 +18,7 @@ pub const ASK_MS_MAX: u64 = 3_000;
 pub struct AuthorAsk {
     /// The asking run's own mark.
     pub ticket: u64,
-    /// The asking run of a gateway, as in [`crate::keys::GATEWAYS`].
+    /// The asking process, which hears the answer at [`crate::keys::answers`].
     pub run: String,
     /// Where.
     pub room: RoomId,

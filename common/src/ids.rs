@@ -133,6 +133,8 @@ pub const MESSAGE_EPOCH_MS: u64 = 1_704_067_200_000;
 const INDEX_BITS: u32 = 8;
 /// Bits of the sequence number inside a millisecond.
 const SEQ_BITS: u32 = 14;
+/// Entries of one millisecond that have message ids: the sequence number has 14 bits.
+pub const ENTRIES_PER_MS_MAX: u64 = 1 << SEQ_BITS;
 /// Records in one entry, at most: the index has 8 bits.
 pub const ENTRY_RECORDS_MAX: usize = 1 << INDEX_BITS;
 
@@ -144,7 +146,7 @@ impl MessageId {
     /// the year 2093, or more than 16,384 entries in one millisecond.
     pub fn pack(entry: EntryId, index: u8) -> Option<Self> {
         let ms = entry.ms.checked_sub(MESSAGE_EPOCH_MS)?;
-        let fits = ms < 1 << (63 - SEQ_BITS - INDEX_BITS) && entry.seq < 1 << SEQ_BITS;
+        let fits = ms < 1 << (63 - SEQ_BITS - INDEX_BITS) && entry.seq < ENTRIES_PER_MS_MAX;
         fits.then(|| Self(ms << (SEQ_BITS + INDEX_BITS) | entry.seq << INDEX_BITS | u64::from(index)))
     }
 
@@ -152,7 +154,7 @@ impl MessageId {
     pub fn entry(self) -> EntryId {
         EntryId {
             ms: (self.0 >> (SEQ_BITS + INDEX_BITS)) + MESSAGE_EPOCH_MS,
-            seq: (self.0 >> INDEX_BITS) & ((1 << SEQ_BITS) - 1),
+            seq: (self.0 >> INDEX_BITS) & (ENTRIES_PER_MS_MAX - 1),
         }
     }
 
@@ -174,7 +176,7 @@ impl MessageId {
         if entry.ms < MESSAGE_EPOCH_MS {
             return Self::ZERO;
         }
-        let seq = entry.seq.min((1 << SEQ_BITS) - 1);
+        let seq = entry.seq.min(ENTRIES_PER_MS_MAX - 1);
         Self::pack(EntryId { ms: entry.ms, seq }, index).unwrap_or(Self::MAX)
     }
 
@@ -250,7 +252,7 @@ mod tests {
         let id = MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS + 5, seq: 3 }, 7).unwrap();
         assert_eq!(id.get(), 5 << 22 | 3 << 8 | 7);
         assert_eq!(MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS - 1, seq: 0 }, 0), None);
-        assert_eq!(MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS, seq: 1 << 14 }, 0), None);
+        assert_eq!(MessageId::pack(EntryId { ms: MESSAGE_EPOCH_MS, seq: ENTRIES_PER_MS_MAX }, 0), None);
     }
 
     #[test]

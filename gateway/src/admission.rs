@@ -113,7 +113,7 @@ impl PerUser {
     fn tell_to_go(&self, place: Place) -> Result<(), ()> {
         let Place { core, slot, connection } = place;
         let handle = self.cores.get(usize::from(core)).ok_or(())?;
-        handle.tell(vec![Tell::Replace { slot, connection }]).map_err(drop)
+        handle.tell(Tell::Replace { slot, connection }.into()).map_err(drop)
     }
 }
 
@@ -220,7 +220,7 @@ mod tests {
         let user = UserId::new(7).unwrap();
         let seats: Vec<_> = (0..5).map(|n| admission.seat_user(user, place(n))).collect();
         let told = |core: usize| {
-            let batches = std::iter::from_fn(|| links.inboxes[core].take()).flatten();
+            let batches = std::iter::from_fn(|| links.inboxes[core].take()).flat_map(|batch| batch.tells);
             let gone = batches.map(|tell| {
                 let Tell::Replace { connection, .. } = tell else { panic!("{tell:?}") };
                 connection

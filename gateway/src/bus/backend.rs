@@ -50,8 +50,8 @@ pub struct Footing {
 pub struct Survey {
     /// Which data this is.
     pub epoch: Epoch,
-    /// One for each cursor asked about, in order.
-    pub footings: Vec<Footing>,
+    /// One for each cursor asked about, in order; `None` where nobody could say, as happens to some shards of a Cluster.
+    pub footings: Vec<Option<Footing>>,
 }
 
 /// The newest stored events of some rooms of a shard.

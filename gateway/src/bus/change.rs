@@ -1,7 +1,7 @@
 //! Edits, deletions and reactions: who wrote the message decides, then they go the way of every record.
 //!
 //! Most messages that are changed are recent, so the window knows them; older ones stand in their stream, and
-//! those behind that are known to the control plane.
+//! those behind that are known to the control plane. One that was deleted can't be changed.
 
 use std::rc::Rc;
 
@@ -51,7 +51,13 @@ impl<B: Streams + Directory> Engine<B> {
     }
 
     async fn author(&self, room: RoomId, msg: MessageId) -> Result<Option<UserId>, BusError> {
-        let recent = self.state.borrow().window.find(room, msg).map(|frame| author_of(payload(frame)));
+        let recent = {
+            let state = self.state.borrow();
+            if state.deleted.contains(room, msg) {
+                return Ok(None);
+            }
+            state.window.find(room, msg).map(|frame| author_of(payload(frame)))
+        };
         match recent {
             Some(author) => Ok(author),
             None => self.backend.author(room, msg).await,

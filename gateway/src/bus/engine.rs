@@ -19,6 +19,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::backend::{Directory, Streams};
 use super::catch_up::Start;
+use super::deleted::Deleted;
 use super::gap::Watch;
 use super::look_up::LookUps;
 use super::packer::Packer;
@@ -29,7 +30,7 @@ use super::scan::{SCANS_MAX, ScanQueue};
 use super::send_rates::SendRates;
 use super::task::spawn;
 use super::window::Window;
-use super::{Answer, Ask, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
+use super::{Answer, Ask, Batch, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
 use crate::status::Status;
 use hubbub_common::metrics as names;
@@ -109,13 +110,14 @@ pub(super) struct State {
     pub(super) window: Window,
     pub(super) presence: PresenceQueue,
     pub(super) roles: RecentRoles,
+    pub(super) deleted: Deleted,
     pub(super) rechecks: Rechecks,
     /// Of the control stream.
     control: ShardState,
     /// Who waits to hear who is online, by room.
     pub(super) asked_present: HashMap<RoomId, Vec<Waiter>>,
     pub(super) send_rates: SendRates,
-    out: Vec<Vec<Tell>>,
+    out: Vec<Batch>,
 }
 
 impl State {
@@ -138,7 +140,7 @@ impl State {
 
     pub(super) fn answer(&mut self, waiter: Waiter, answer: Answer) {
         if let Some(out) = self.out.get_mut(usize::from(waiter.core)) {
-            out.push(Tell::Answer(waiter, answer));
+            out.tells.push(Tell::Answer(waiter, answer));
         }
     }
 
@@ -150,21 +152,25 @@ impl State {
 
     /// Puts an event into the batch of every core with sessions in its shard.
     pub(super) fn deliver(&mut self, shard: Shard, event: &Event) {
-        self.tell_interested(shard, || Tell::Event(event.clone()));
+        for out in self.outs_of(shard) {
+            out.event_bytes += event.frame.len();
+            out.tells.push(Tell::Event(event.clone()));
+        }
     }
 
     /// The same with something else.
     pub(super) fn tell_interested(&mut self, shard: Shard, tell: impl Fn() -> Tell) {
-        let Some(state) = self.shards.get(shard.index()) else { return };
-        for (out, interested) in self.out.iter_mut().zip(&state.interested) {
-            if *interested {
-                out.push(tell());
-            }
-        }
+        self.outs_of(shard).for_each(|out| out.tells.push(tell()));
+    }
+
+    fn outs_of(&mut self, shard: Shard) -> impl Iterator<Item = &mut Batch> {
+        let interested = self.shards.get(shard.index()).map(|of_shard| of_shard.interested.iter());
+        let outs = self.out.iter_mut().zip(interested.into_iter().flatten());
+        outs.filter_map(|(out, interested)| interested.then_some(out))
     }
 
     pub(super) fn tell_all(&mut self, tell: impl Fn() -> Tell) {
-        self.out.iter_mut().for_each(|out| out.push(tell()));
+        self.out.iter_mut().for_each(|out| out.tells.push(tell()));
     }
 }
 
@@ -301,9 +307,10 @@ impl<B: Streams + Directory> Engine<B> {
                 asked_present: HashMap::new(),
                 send_rates: SendRates::new(config.sends_per_second),
                 roles: RecentRoles::default(),
+                deleted: Deleted::default(),
                 rechecks: Rechecks::default(),
                 control: shard_state(),
-                out: cores.iter().map(|_| Vec::new()).collect(),
+                out: cores.iter().map(|_| Batch::default()).collect(),
             }),
             metrics: BusMetrics::new(shards),
             clock: Monotonic::start(),
@@ -398,7 +405,7 @@ impl<B: Streams + Directory> Engine<B> {
     pub(super) fn flush(&self) {
         let mut state = self.state.borrow_mut();
         for (core, out) in self.cores.iter().zip(&mut state.out) {
-            if !out.is_empty()
+            if !out.tells.is_empty()
                 && let Err(refused) = core.tell(std::mem::take(out))
             {
                 *out = refused;
@@ -412,7 +419,7 @@ impl<B: Streams + Directory> Engine<B> {
 
     /// Whether a core is so far behind that reading has to wait for it.
     pub(super) fn is_congested(&self) -> bool {
-        self.state.borrow().out.iter().any(|out| !out.is_empty())
+        self.state.borrow().out.iter().any(|out| !out.tells.is_empty())
     }
 
     /// Notes whether the backend answers; says so once for each change.
@@ -440,6 +447,8 @@ impl<B: Streams + Directory> Engine<B> {
         }
         let mut state = self.state.borrow_mut();
         state.window.evict_before(MessageId::floor_of_ms(now_ms.saturating_sub(self.resume_window_ms)));
+        // Streams are trimmed behind two windows.
+        state.deleted.forget_before(MessageId::floor_of_ms(now_ms.saturating_sub(2 * self.resume_window_ms)));
         self.metrics.window_bytes.set(approximate(state.window.bytes()));
         self.metrics.window_frames.set(approximate(state.window.frames()));
         state.roles.forget_before(self.clock.elapsed().saturating_sub(2 * ANSWER_MAX));

@@ -6,11 +6,14 @@
 //! Then everything known of the stream is forgotten and read anew, and sessions hear the same.
 //!
 //! A survey tells. It is made on each new connection before anything is read from it, when a heartbeat met another
-//! epoch, and after a read that came so late that trimming may have been faster.
+//! epoch, and after a read that came so late that trimming may have been faster. Where it can't tell of some shards,
+//! because their servers are away, the others are read meanwhile, and it is made again when something comes of these, or
+//! after a while.
 //! Entries are counted: a stream says how many were ever appended and how many it holds, so what it lost at its
 //! beginning is known exactly, and compared with how many the cursor has passed.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use hubbub_common::clock::now_ms;
@@ -23,6 +26,9 @@ use super::backend::{BusError, Directory, Footing, ReadEntry, Streams, Survey};
 use super::engine::{Engine, Reading, State};
 use super::{Failure, Tell};
 
+/// How soon a survey that could not tell of all shards is made again.
+const SURVEY_AGAIN_MS: u64 = 10_000;
+
 /// What makes the reader look twice.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -34,6 +40,10 @@ pub(super) struct Watch {
     asked_ms: Cell<(u64, u64)>,
     /// Gaps so far.
     gaps: Cell<u64>,
+    /// Shards that the last survey could not tell of, and whether their data is other data than before.
+    unsurveyed: RefCell<HashMap<Shard, bool>>,
+    /// When that was, milliseconds of uptime.
+    surveyed_ms: Cell<u64>,
 }
 
 impl Watch {
@@ -43,6 +53,8 @@ impl Watch {
             heard: Cell::new(None),
             asked_ms: Cell::new((0, 0)),
             gaps: Cell::new(0),
+            unsurveyed: RefCell::default(),
+            surveyed_ms: Cell::new(0),
         }
     }
 
@@ -67,8 +79,10 @@ enum Verdict {
     Rewritten,
 }
 
-/// Judges by what was just read after the cursor, too: trimming may have gone on since.
-fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId]) -> Verdict {
+/// Judges by what was just read after the cursor, too: trimming may have gone on since. Of a server that is not known
+/// to be the one that was read from, counts prove nothing where the cursor's entry is trimmed: others may have taken the
+/// places of some that were lost.
+fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId], is_same_server: bool) -> Verdict {
     let extent = &footing.extent;
     let is_cursor_trimmed = match extent.ends {
         Some((first, _)) => cursor < first,
@@ -80,6 +94,8 @@ fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId]) -> V
     if has_vanished || begins_too_late || extent.added < passed {
         Verdict::Rewritten
     } else if trimmed_unread(extent, read) > passed {
+        Verdict::Trimmed
+    } else if is_cursor_trimmed && cursor > EntryId::ZERO && cursor != extent.last && !is_same_server {
         Verdict::Trimmed
     } else {
         Verdict::Whole
@@ -137,9 +153,9 @@ impl<B: Streams + Directory> Engine<B> {
         self: &Rc<Self>,
         cursors: &[(Shard, EntryId)],
     ) -> Result<Vec<ReadEntry>, BusError> {
-        if self.is_in_doubt() {
+        if self.is_in_doubt() || self.is_survey_due() {
             let survey = self.backend.survey(cursors).await?;
-            if self.put_right(cursors, &survey, &mut Vec::new()) {
+            if self.put_right(cursors, &survey, &mut Vec::new(), false) {
                 return Ok(Vec::new());
             }
         }
@@ -149,9 +165,10 @@ impl<B: Streams + Directory> Engine<B> {
             // They come from who knows where, and are read again.
             return Ok(Vec::new());
         }
-        if self.is_in_doubt() || self.comes_late(&entries) {
+        let is_same_server = !self.is_in_doubt() && !self.has_unsurveyed(&entries);
+        if !is_same_server || self.comes_late(&entries) || self.has_skipped(&entries) {
             let survey = self.backend.survey(cursors).await?;
-            self.put_right(cursors, &survey, &mut entries);
+            self.put_right(cursors, &survey, &mut entries, is_same_server);
         }
         self.watch.asked_ms.set(asked_ms);
         Ok(entries)
@@ -160,6 +177,30 @@ impl<B: Streams + Directory> Engine<B> {
     fn is_in_doubt(&self) -> bool {
         let (known, heard) = (self.watch.epoch.get(), self.watch.heard.get());
         !self.backend.is_surveyed() || known.is_none() || heard.is_some_and(|heard| known != Some(heard))
+    }
+
+    /// Whether shards that the last survey could not tell of have waited for long: nothing may ever come of them.
+    fn is_survey_due(&self) -> bool {
+        !self.watch.unsurveyed.borrow().is_empty()
+            && self.clock.elapsed_ms().saturating_sub(self.watch.surveyed_ms.get()) > SURVEY_AGAIN_MS
+    }
+
+    /// Whether something is of a shard that the last survey could not tell of.
+    fn has_unsurveyed(&self, entries: &[ReadEntry]) -> bool {
+        let unsurveyed = self.watch.unsurveyed.borrow();
+        !unsurveyed.is_empty() && entries.iter().any(|entry| unsurveyed.contains_key(&entry.shard))
+    }
+
+    /// Whether the end that a shard was to catch up with was trimmed before it was read.
+    fn has_skipped(&self, entries: &[ReadEntry]) -> bool {
+        let state = self.state.borrow();
+        let is_behind = |entry: &ReadEntry| match state.reading(entry.shard) {
+            Some(Reading::CatchingUp { until, .. }) => entry.id > until,
+            Some(Reading::Off | Reading::Starting | Reading::Live { .. }) | None => false,
+        };
+        // Those of a shard are in order, and the end itself is not skipped.
+        let mut shards_seen = HashSet::new();
+        entries.iter().filter(|entry| shards_seen.insert(entry.shard)).any(is_behind)
     }
 
     /// Whether trimming may have been faster than the reader. Both clocks count: one stands still while the
@@ -182,36 +223,57 @@ impl<B: Streams + Directory> Engine<B> {
         cursors: &[(Shard, EntryId)],
         survey: &Survey,
         entries: &mut Vec<ReadEntry>,
+        is_same_server: bool,
     ) -> bool {
+        self.watch.surveyed_ms.set(self.clock.elapsed_ms());
         let known = self.watch.epoch.replace(Some(survey.epoch));
         let other_data = known.is_some_and(|known| known != survey.epoch);
-        let (mut gaps, mut restarted) = (Vec::new(), false);
+        let (mut gaps, mut restarted, mut went_live) = (Vec::new(), false, false);
         let mut state = self.state.borrow_mut();
         if known.is_none() {
             // Clients may have come before; the data that they came by may have been other data.
             state.tell_all(|| Tell::CheckLogins);
         }
+        let mut unsurveyed = self.watch.unsurveyed.borrow_mut();
         for ((shard, cursor), footing) in cursors.iter().zip(&survey.footings) {
+            let was_other_data = unsurveyed.remove(shard).unwrap_or(false);
+            let Some(footing) = footing else {
+                // What was read of it has to wait for the next survey.
+                unsurveyed.insert(*shard, other_data || was_other_data);
+                entries.retain(|entry| entry.shard != *shard);
+                continue;
+            };
             let of_shard = |entry: &&ReadEntry| entry.shard == *shard;
             let read: Vec<EntryId> = entries.iter().filter(of_shard).map(|entry| entry.id).collect();
             let Some(of_shard) = state.shard(*shard) else { continue };
             let verdict = match of_shard.reading {
-                _ if other_data => Verdict::Rewritten,
-                Reading::Live { passed, .. } => judge(*cursor, passed, footing, &read),
+                _ if other_data || was_other_data => Verdict::Rewritten,
+                Reading::Live { passed, .. } => judge(*cursor, passed, footing, &read, is_same_server),
+                // All that it was to catch up with, and perhaps more, is gone.
+                Reading::CatchingUp { until, .. } if read.first().is_some_and(|next| *next > until) => {
+                    Verdict::Trimmed
+                }
                 Reading::Off | Reading::Starting | Reading::CatchingUp { .. } => Verdict::Whole,
             };
             match verdict {
                 Verdict::Whole => {}
                 Verdict::Trimmed => {
                     let Onward { lost_to, passed, takes_read } = onward(&footing.extent, &read);
+                    let is_missed = match of_shard.reading {
+                        Reading::CatchingUp { told_to, .. } => MessageId::through(told_to) < lost_to,
+                        Reading::Off | Reading::Starting | Reading::Live { .. } => true,
+                    };
                     of_shard.reading = Reading::Live { cursor: *cursor, passed };
                     of_shard.read_from = of_shard.read_from.max(lost_to);
                     state.window.raise(lost_to, |room| self.shards.of(room) == *shard);
                     if !takes_read {
                         entries.retain(|entry| entry.shard != *shard);
                     }
-                    self.metrics.gaps_trimmed.increment(1);
-                    gaps.push((*shard, lost_to));
+                    if is_missed {
+                        self.metrics.gaps_trimmed.increment(1);
+                        gaps.push((*shard, lost_to));
+                    }
+                    went_live = true;
                 }
                 Verdict::Rewritten => {
                     entries.retain(|entry| entry.shard != *shard);
@@ -237,7 +299,10 @@ impl<B: Streams + Directory> Engine<B> {
             let gaps: Rc<[_]> = gaps.into();
             state.tell_all(|| Tell::Gap(gaps.iter().copied().collect()));
         }
-        drop(state);
+        drop((state, unsurveyed));
+        if went_live {
+            self.shards_changed.notify_waiters();
+        }
         self.flush();
         restarted
     }
@@ -246,6 +311,7 @@ impl<B: Streams + Directory> Engine<B> {
     /// what is later than all they were told, as ids are times.
     fn read_anew(self: &Rc<Self>, state: &mut State, shard: Shard, told_to: EntryId, extent: &Extent) {
         state.window.forget(|room| self.shards.of(room) == shard);
+        state.deleted.forget(|room| self.shards.of(room) == shard);
         let Some(of_shard) = state.shard(shard) else { return };
         of_shard.dedupe = Dedupe::new(self.resume_window_ms);
         of_shard.scans.forget();
@@ -292,7 +358,7 @@ mod tests {
             let read: Vec<EntryId> = (read_from..=added).take(count).map(id).collect();
             let lost: Vec<u64> = (passed + 1..=trimmed).filter(|ms| !read.contains(&id(*ms))).collect();
             let footing = Footing { extent: extent(added, trimmed), has_cursor: passed > trimmed };
-            let verdict = judge(id(passed), passed, &footing, &read);
+            let verdict = judge(id(passed), passed, &footing, &read, true);
             prop_assert_eq!(verdict == Verdict::Trimmed, !lost.is_empty(), "{:?}", lost);
             prop_assert_ne!(verdict, Verdict::Rewritten);
             let Some(last_lost) = lost.last() else { return Ok(()) };
@@ -307,7 +373,7 @@ mod tests {
     fn another_stream_is_noticed() {
         let check = |cursor: u64, passed: u64, extent: Extent, has_cursor: bool, expected: Verdict| {
             let footing = Footing { extent, has_cursor };
-            assert_eq!(judge(id(cursor), passed, &footing, &[]), expected, "{footing:?}");
+            assert_eq!(judge(id(cursor), passed, &footing, &[], true), expected, "{footing:?}");
         };
         check(0, 0, Extent::default(), false, Verdict::Whole);
         check(9, 9, extent(9, 0), true, Verdict::Whole);
@@ -321,6 +387,13 @@ mod tests {
         // All lost in a fail-over, and as many new entries since then.
         let as_many = Extent { ends: Some((id(20), id(28))), last: id(28), added: 9, length: 9 };
         check(9, 9, as_many, false, Verdict::Rewritten);
+        // Two were lost in a fail-over, others came, and all of them were trimmed but for one.
+        let footing = Footing { extent: extent(10, 9), has_cursor: false };
+        assert_eq!(judge(id(9), 9, &footing, &[], true), Verdict::Whole);
+        assert_eq!(judge(id(9), 9, &footing, &[], false), Verdict::Trimmed);
+        // Nothing came.
+        let footing = Footing { extent: extent(9, 9), has_cursor: false };
+        assert_eq!(judge(id(9), 9, &footing, &[], false), Verdict::Whole);
         // Removed by hand, and new entries since then.
         let anew = Extent { ends: Some((id(20), id(21))), last: id(21), added: 2, length: 2 };
         check(9, 9, anew, false, Verdict::Rewritten);

@@ -1,24 +1,26 @@
 //! The queues between cores and the bus thread.
 //!
 //! Both are bounded. A core whose question finds the queue full answers `unavailable` itself. A core whose
-//! inbox is full makes the bus stop reading the streams until it catches up: a cursor that stands still costs
-//! nothing and loses nothing. Waking costs a system call, so a flag makes sure that of many wake-ups only the
+//! inbox is full, by batches or by the bytes of their events, makes the bus stop reading the streams until it catches
+//! up: a cursor that stands still costs nothing and loses nothing. Waking costs a system call, so a flag makes sure that of many wake-ups only the
 //! first pays; the sleeper clears it before it drains.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::Notify;
 
-use super::{Ask, Tell};
+use super::{Ask, Batch};
 
 /// Questions of all cores that may wait for the bus.
 const ASKS_MAX: usize = 65_536;
 /// Batches that may wait for a core.
 const INBOX_BATCHES_MAX: usize = 1_024;
+/// Bytes of events that wait for a core and make the bus wait too; the last batch may go over it.
+const INBOX_BYTES_MAX: usize = 64 << 20;
 
 /// A core's way to the bus.
 #[derive(Debug, Clone)]
@@ -51,7 +53,9 @@ impl BusHandle {
 
 #[derive(Debug)]
 struct Mailbox {
-    batches: ArrayQueue<Vec<Tell>>,
+    batches: ArrayQueue<Batch>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
     awake: AtomicBool,
     eventfd: OwnedFd,
 }
@@ -62,8 +66,17 @@ pub struct CoreHandle(Arc<Mailbox>);
 
 impl CoreHandle {
     /// Hands over a batch; gives it back when the core is too far behind.
-    pub fn tell(&self, batch: Vec<Tell>) -> Result<(), Vec<Tell>> {
-        self.0.batches.push(batch)?;
+    pub fn tell(&self, batch: Batch) -> Result<(), Batch> {
+        if self.0.bytes.load(Ordering::Relaxed) >= self.0.bytes_max {
+            return Err(batch);
+        }
+        // Counted first: it may be taken before `push` returns.
+        let bytes = batch.event_bytes;
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Err(batch) = self.0.batches.push(batch) {
+            self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(batch);
+        }
         if !self.0.awake.swap(true, Ordering::AcqRel) {
             // An eventfd refuses only when its counter would pass 2^64 - 2.
             let _ = rustix::io::write(&self.0.eventfd, &1u64.to_ne_bytes());
@@ -95,8 +108,10 @@ impl Inbox {
     }
 
     /// The next batch.
-    pub fn take(&self) -> Option<Vec<Tell>> {
-        self.0.batches.pop()
+    pub fn take(&self) -> Option<Batch> {
+        let batch = self.0.batches.pop()?;
+        self.0.bytes.fetch_sub(batch.event_bytes, Ordering::Relaxed);
+        Some(batch)
     }
 }
 
@@ -114,16 +129,23 @@ pub struct Links {
 impl Links {
     /// For this many cores.
     pub fn new(cores: usize) -> rustix::io::Result<Self> {
-        Self::bounded(cores, ASKS_MAX, INBOX_BATCHES_MAX)
+        Self::bounded(cores, ASKS_MAX, INBOX_BATCHES_MAX, INBOX_BYTES_MAX)
     }
 
-    /// With bounds of its own for the questions that wait, and for the batches that wait for each core.
-    pub(crate) fn bounded(cores: usize, asks_max: usize, batches_max: usize) -> rustix::io::Result<Self> {
+    /// With bounds of its own for the questions that wait, and for the batches and bytes that wait for each core.
+    pub(crate) fn bounded(
+        cores: usize,
+        asks_max: usize,
+        batches_max: usize,
+        bytes_max: usize,
+    ) -> rustix::io::Result<Self> {
         let bus = BusHandle { asks: Arc::new(ArrayQueue::new(asks_max)), wake: Arc::new(Notify::new()) };
         let mailboxes: Vec<_> = (0..cores)
             .map(|_| {
                 Ok(Arc::new(Mailbox {
                     batches: ArrayQueue::new(batches_max),
+                    bytes: AtomicUsize::new(0),
+                    bytes_max,
                     awake: AtomicBool::new(false),
                     eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
                 }))
@@ -134,5 +156,29 @@ impl Links {
             cores: mailboxes.iter().map(|mailbox| CoreHandle(Arc::clone(mailbox))).collect(),
             inboxes: mailboxes.into_iter().map(Inbox).collect(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inbox_is_bounded_by_batches_and_by_bytes() {
+        let batch = |event_bytes| Batch { tells: Vec::new(), event_bytes };
+        let links = Links::bounded(1, 1, 2, 100).unwrap();
+        let (core, inbox) = (&links.cores[0], &links.inboxes[0]);
+        // A batch may be larger than the bound, and nothing passes behind it.
+        core.tell(batch(1_000)).unwrap();
+        assert_eq!(core.tell(batch(1)).unwrap_err().event_bytes, 1);
+        assert_eq!(inbox.take().unwrap().event_bytes, 1_000);
+        core.tell(batch(1)).unwrap();
+        core.tell(batch(1)).unwrap();
+        assert!(core.tell(batch(1)).is_err());
+        inbox.take().unwrap();
+        // What was refused counts for nothing.
+        core.tell(batch(98)).unwrap();
+        inbox.take().unwrap();
+        core.tell(batch(1)).unwrap();
     }
 }

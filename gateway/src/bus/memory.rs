@@ -98,7 +98,7 @@ impl Streams for MemoryBackend {
     async fn survey(&self, cursors: &[(Shard, EntryId)]) -> Result<Survey, BusError> {
         // Nothing is trimmed before it is read, and the data lives as long as its reader.
         let footing = Footing { extent: Extent::default(), has_cursor: true };
-        Ok(Survey { epoch: 0, footings: vec![footing; cursors.len()] })
+        Ok(Survey { epoch: 0, footings: vec![Some(footing); cursors.len()] })
     }
 
     async fn range(&self, _: Shard, _: EntryId, _: EntryId, _: usize) -> Result<Vec<ReadEntry>, BusError> {

@@ -17,6 +17,7 @@ pub mod backend;
 mod bans;
 mod catch_up;
 mod change;
+mod deleted;
 mod engine;
 mod gap;
 mod join;
@@ -270,7 +271,22 @@ pub struct Event {
     pub frame: Bytes,
 }
 
-/// What the bus tells a core, in order.
+/// What the bus tells a core at once, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In order.
+    pub tells: Vec<Tell>,
+    /// Bytes of the events among them.
+    pub event_bytes: usize,
+}
+
+impl From<Tell> for Batch {
+    fn from(tell: Tell) -> Self {
+        Self { tells: vec![tell], event_bytes: 0 }
+    }
+}
+
+/// What the bus tells a core.
 #[derive(Debug)]
 pub enum Tell {
     /// An event for the sessions of a room.

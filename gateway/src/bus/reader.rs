@@ -108,11 +108,10 @@ impl<B: Streams + Directory> Engine<B> {
                 Reading::CatchingUp { until, added, told_to, .. } if entry.id < until => {
                     Reading::CatchingUp { cursor: entry.id, until, added, told_to }
                 }
-                Reading::CatchingUp { until, added, .. } => {
+                // It is at `until`: a survey has seen to those that were trimmed.
+                Reading::CatchingUp { added, .. } => {
                     went_live = true;
-                    // One that is later than `until` found that trimmed: how many were before it is unknown, and
-                    // a survey will take it for a gap.
-                    Reading::Live { cursor: entry.id, passed: if entry.id == until { added } else { 0 } }
+                    Reading::Live { cursor: entry.id, passed: added }
                 }
                 Reading::Live { passed, .. } => Reading::Live { cursor: entry.id, passed: passed + 1 },
                 off @ (Reading::Off | Reading::Starting) => off,
@@ -204,12 +203,19 @@ impl<B: Streams + Directory> Engine<B> {
         if is_told {
             state.deliver(shard, &event);
         }
-        self.take_change(state, shard, record, is_told);
+        self.take_change(state, shard, record, id, is_told);
         id
     }
 
     /// Tells the cores what a record means for open connections, behind its event.
-    fn take_change(&self, state: &mut State, shard: Shard, record: &Record<'_>, is_told: bool) {
+    fn take_change(
+        &self,
+        state: &mut State,
+        shard: Shard,
+        record: &Record<'_>,
+        id: MessageId,
+        is_told: bool,
+    ) {
         match *record {
             Record::Member { room, user, role, state: _ } => {
                 state.roles.note(user, room, role, self.clock.elapsed());
@@ -223,10 +229,10 @@ impl<B: Streams + Directory> Engine<B> {
                     state.tell_interested(shard, || Tell::RoomDeleted(room));
                 }
             }
+            Record::Deleted { room, msg, .. } => state.deleted.note(room, msg, id),
             Record::Room { .. }
             | Record::Message { .. }
             | Record::Edited { .. }
-            | Record::Deleted { .. }
             | Record::Reacted { .. }
             | Record::Read { .. }
             | Record::Typing { .. }

@@ -117,7 +117,9 @@ pub fn start(
                 }
                 Some(redis) => {
                     let (shards, wait) = (config.shards, config.wait);
-                    match RedisBackend::start(redis, shards, &config.server_id, wait).await {
+                    let server_id = &config.server_id;
+                    // Whoever keeps history trims the streams.
+                    match RedisBackend::start(redis, shards, server_id, !config.trims, wait).await {
                         Ok(backend) => {
                             let _ = started.send(Ok(()));
                             serve(backend, &config, asks, cores, status).await;

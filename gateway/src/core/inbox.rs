@@ -21,7 +21,7 @@ impl Core {
         // What comes meanwhile rings again: sockets must not wait for a bus that never pauses.
         for batch in std::iter::from_fn(|| inbox.take()).take(depth) {
             self.counters.inbox_batches.add(1);
-            for tell in batch {
+            for tell in batch.tells {
                 match tell {
                     Tell::Event(event) => self.deliver(&event),
                     Tell::Answer(waiter, answer) => {

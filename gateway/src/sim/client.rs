@@ -99,7 +99,7 @@ struct Message {
     first_ms: u64,
     padding: usize,
     /// It had been told that it may not.
-    was_muted: bool,
+    muted_by: Option<MessageId>,
 }
 
 /// What an answer is awaited for.

@@ -34,6 +34,7 @@ pub(super) struct GatewayPlan {
     pub(super) cores: usize,
     pub(super) asks_max: usize,
     pub(super) batches_max: usize,
+    pub(super) inbox_bytes_max: usize,
     /// Settings and their values.
     pub(super) settings: Vec<(&'static str, String)>,
 }
@@ -77,7 +78,8 @@ impl Gateway {
         let config = Arc::new(Config::check(&settings).unwrap());
         let status = Arc::new(Status::new(name, "epoll", true, plan.cores));
         status.set_bus_up(true);
-        let links = Links::bounded(plan.cores, plan.asks_max, plan.batches_max).unwrap();
+        let links =
+            Links::bounded(plan.cores, plan.asks_max, plan.batches_max, plan.inbox_bytes_max).unwrap();
         let verifier = Arc::new(Verifier::new(&"0123456789abcdef0123456789abcdef".into()).unwrap());
         let per_user_max = config.connections_per_user_max;
         let admission = Admission::new(per_user_max, 0, links.cores.clone());
@@ -187,7 +189,7 @@ impl Gateway {
     pub(super) fn drain(&self) {
         self.status.set_draining();
         for core in &self.handles {
-            let _ = core.tell(vec![Tell::Drain]);
+            let _ = core.tell(Tell::Drain.into());
         }
     }
 }

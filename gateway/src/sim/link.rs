@@ -306,12 +306,16 @@ impl Streams for SimBackend {
         // Two commands for each: the stream may be trimmed in between.
         link.travel().await?;
         link.travel().await?;
-        let footing = |((shard, _), has_cursor): (&(Shard, EntryId), bool)| Footing {
-            extent: link.redis.extent(*shard),
-            has_cursor,
+        // Each shard may have a server of its own.
+        let footing = |((shard, _), has_cursor): (&(Shard, EntryId), bool)| {
+            let footing = Footing { extent: link.redis.extent(*shard), has_cursor };
+            (!link.scene.happens(link.refused_per_mille.get())).then_some(footing)
         };
-        let footings = cursors.iter().zip(have).map(footing).collect();
+        let footings: Vec<_> = cursors.iter().zip(have).map(footing).collect();
         link.travel().await?;
+        if !footings.is_empty() && footings.iter().all(Option::is_none) {
+            return Err(BusError("no shard could be surveyed".to_owned()));
+        }
         Ok(Survey { epoch, footings })
     }
 

@@ -7,7 +7,7 @@
 //!
 //! To be told to read history is no way out: where all was quiet and nothing was lost, a gateway has to know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
@@ -27,13 +27,13 @@ pub(super) struct View {
     /// Whether membership, rather than its token, lets it in.
     pub(super) is_member: bool,
     places: BTreeMap<RoomId, Place>,
-    /// Where it was told that it may not send.
-    muted: BTreeSet<RoomId>,
+    /// Where it was told that it may not send, and by which event.
+    muted: BTreeMap<RoomId, MessageId>,
 }
 
 impl View {
     pub(super) fn new(user: UserId, is_member: bool) -> Self {
-        Self { user, is_member, places: BTreeMap::new(), muted: BTreeSet::new() }
+        Self { user, is_member, places: BTreeMap::new(), muted: BTreeMap::new() }
     }
 
     /// Whether the room is joined.
@@ -46,9 +46,9 @@ impl View {
         self.places.keys().copied()
     }
 
-    /// Whether it was told that it may not send.
-    pub(super) fn is_muted(&self, room: RoomId) -> bool {
-        self.muted.contains(&room)
+    /// The event that told it last that it may not send.
+    pub(super) fn muted_by(&self, room: RoomId) -> Option<MessageId> {
+        self.muted.get(&room).copied()
     }
 
     /// The session is not in the room any more.
@@ -89,7 +89,7 @@ pub(super) struct ChangeAsked {
     pub(super) is_own: bool,
     /// The new body, or the emoji; of its own for each change.
     pub(super) text: String,
-    pub(super) was_muted: bool,
+    pub(super) muted_by: Option<MessageId>,
 }
 
 /// What became of a send.
@@ -316,7 +316,7 @@ impl Oracle {
             } else if role.is_some_and(Role::may_send) {
                 view.muted.remove(&room);
             } else {
-                view.muted.insert(room);
+                view.muted.insert(room, id);
             }
         }
         Ok(())
@@ -327,13 +327,13 @@ impl Oracle {
         self.attempts.insert(body.to_owned(), Attempt { room, has_nonce, fate: Fate::Unknown });
     }
 
-    /// A send was acknowledged. `was_muted`: its sender had been told not to.
+    /// A send was acknowledged. `muted_by`: what had told its sender not to.
     pub(super) fn acked(
         &mut self,
         view: &View,
         body: &str,
         (room, id): (RoomId, MessageId),
-        was_muted: bool,
+        muted_by: Option<MessageId>,
     ) -> Result<(), Violation> {
         self.seen.acks += 1;
         let event = self.acknowledged(body, room, id)?;
@@ -348,7 +348,7 @@ impl Oracle {
         if event["body"].as_str().map(message_of) != Some(message_of(body)) {
             return Err(format!("the ack of {body:?} names {event}"));
         }
-        self.check_may_send(view, (room, id), was_muted)?;
+        self.check_may_send(view, (room, id), muted_by)?;
         if let Some(attempt) = self.attempts.get_mut(body) {
             attempt.fate = Fate::Acked(id);
         }
@@ -386,7 +386,7 @@ impl Oracle {
         if !may {
             return Err(format!("{asked:?} was none of its business, and is done"));
         }
-        self.check_may_send(view, (room, id), asked.was_muted && asked.op != "delete")
+        self.check_may_send(view, (room, id), asked.muted_by.filter(|_| asked.op != "delete"))
     }
 
     /// A change of a message was refused for want of a right, or of the message.
@@ -399,7 +399,10 @@ impl Oracle {
         let may_be_muted =
             view.is_member && self.truth.role_before(asked.room, view.user, MessageId::MAX).is_some();
         let is_wrong = match code {
-            "not_found" => self.truth.lost(asked.room, asked.msg).is_none(),
+            "not_found" => {
+                self.truth.lost(asked.room, asked.msg).is_none()
+                    && !self.truth.was_deleted(asked.room, asked.msg)
+            }
             "forbidden" if asked.op == "delete" => asked.is_own,
             "forbidden" => (asked.is_own || asked.op == "react") && !may_be_muted,
             _ => false,
@@ -415,11 +418,14 @@ impl Oracle {
         &self,
         view: &View,
         (room, id): (RoomId, MessageId),
-        was_muted: bool,
+        muted_by: Option<MessageId>,
     ) -> Result<(), Violation> {
-        let role = self.truth.role_before(room, view.user, id);
-        if was_muted && role.is_some_and(|(_, role)| !role.is_some_and(Role::may_send)) {
-            return Err(format!("room {room}: {id} is of one who was told to be silent: {role:?}"));
+        let Some(told_by) = muted_by else { return Ok(()) };
+        // Where it was allowed to again meanwhile, that may be when it was asked.
+        let mut since =
+            self.truth.roles_from(room, view.user, told_by).take_while(|(at, _)| *at < id).peekable();
+        if since.peek().is_some_and(|(at, _)| *at == told_by) && !since.any(|(_, role)| may_send(role)) {
+            return Err(format!("room {room}: {id} is of one who was told to be silent by {told_by}"));
         }
         Ok(())
     }
@@ -477,6 +483,10 @@ impl Oracle {
                 && !(place.is_from_here && self.truth.lost(room, place.at).is_some())
         })
     }
+}
+
+fn may_send(role: Option<Role>) -> bool {
+    role.is_some_and(Role::may_send)
 }
 
 /// Of a body such as `c3-17#2`: the message without the attempt.

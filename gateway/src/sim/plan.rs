@@ -77,6 +77,7 @@ impl Plan {
                 cores: usize::try_from(scene.between(1, 3)).unwrap(),
                 asks_max: *scene.one_of(&[4, 64, 1_024]),
                 batches_max: *scene.one_of(&[1, 4, 64]),
+                inbox_bytes_max: *scene.one_of(&[1, 1_000, 1 << 20]),
                 settings: vec![
                     ("HUBBUB_SHARDS", shards.to_string()),
                     ("HUBBUB_ACK", if replicated { "replicated" } else { "stored" }.to_owned()),

@@ -112,6 +112,14 @@ impl Truth {
         self.lost.get(&room)?.get(&id)
     }
 
+    /// Whether it was ever told that a message is no more, also where that was lost.
+    pub(super) fn was_deleted(&self, room: RoomId, msg: MessageId) -> bool {
+        let is_it = |event: &Value| event["op"] == "deleted" && event["msg"] == msg.to_string();
+        let standing = self.standing.rooms.get(&room).into_iter().flat_map(BTreeMap::values);
+        let lost = self.lost.get(&room).into_iter().flat_map(BTreeMap::values);
+        standing.map(|event| &event.json).chain(lost).any(is_it)
+    }
+
     /// The newest of them in a room.
     pub(super) fn newest_lost(&self, room: RoomId) -> MessageId {
         let newest = self.lost.get(&room).and_then(|events| events.keys().next_back());
@@ -133,6 +141,17 @@ impl Truth {
     ) -> Option<(MessageId, Option<Role>)> {
         let changes = self.standing.roles.get(&(room, user))?;
         changes.range(..id).next_back().map(|(id, role)| (*id, *role))
+    }
+
+    /// What a user was made in a room from an event on, oldest first.
+    pub(super) fn roles_from(
+        &self,
+        room: RoomId,
+        user: UserId,
+        from: MessageId,
+    ) -> impl Iterator<Item = (MessageId, Option<Role>)> {
+        let changes = self.standing.roles.get(&(room, user)).into_iter();
+        changes.flat_map(move |changes| changes.range(from..).map(|(id, role)| (*id, *role)))
     }
 
     /// Everything that a user was ever made in a room.

@@ -61,7 +61,7 @@ pub(super) async fn check(backend: &impl Presence) {
 }
 
 async fn gateway(url: &hubbub_common::redis_url::RedisUrl, server_id: &str) -> RedisBackend {
-    RedisBackend::start(&url.clone().into(), shards(), server_id, Duration::ZERO).await.unwrap()
+    RedisBackend::start(&url.clone().into(), shards(), server_id, false, Duration::ZERO).await.unwrap()
 }
 
 /// Looks until somebody is dead; gives the orphans.

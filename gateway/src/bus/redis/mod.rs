@@ -14,11 +14,12 @@ mod start;
 mod streams;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use hubbub_common::config::Ack;
 use hubbub_common::entry::new_origin;
 use hubbub_common::redis::{Commands, Freshness, Interrupter, Replication, ShardReaders};
-use hubbub_common::shard::Shards;
+use hubbub_common::shard::{Shard, Shards};
 use redis::RedisError;
 use redis::aio::{MultiplexedConnection, PubSubStream};
 
@@ -30,6 +31,8 @@ use streams::READ_ENTRIES_MAX;
 /// See the module's text.
 pub struct RedisBackend {
     server_id: String,
+    /// Whether a control plane knows the messages that are no longer in their streams.
+    has_history: bool,
     /// This process, to which answers of the control plane go.
     run_id: String,
     /// What presence is noted as: see [`Presence`](super::backend::Presence).
@@ -55,15 +58,19 @@ pub struct RedisBackend {
     /// With the number of breaks before it was made: one that only listens never finds out that its server is gone.
     channels: RefCell<Option<(u64, PubSubStream)>>,
     asked: RefCell<Asked>,
+    /// Milliseconds in which a shard has nearly as many entries as have ids: a clock that was set back stands still
+    /// for its streams.
+    crowded_ms: RefCell<HashMap<Shard, u64>>,
 }
 
 impl RedisBackend {
-    fn new(commands: Commands, shards: Shards, ack: Ack, server_id: &str) -> Self {
+    fn new(commands: Commands, shards: Shards, ack: Ack, server_id: &str, has_history: bool) -> Self {
         let replication = Replication::of(ack);
         let cluster = commands.servers().url().is_cluster();
         let readers = cluster.then(|| ShardReaders::new(&commands, READ_ENTRIES_MAX, READ_WAIT, replication));
         Self {
             server_id: server_id.to_owned(),
+            has_history,
             run: RefCell::default(),
             known: RefCell::default(),
             heartbeat_ms: Cell::default(),
@@ -80,6 +87,7 @@ impl RedisBackend {
             breaks: Cell::new(0),
             channels: RefCell::new(None),
             asked: RefCell::default(),
+            crowded_ms: RefCell::default(),
         }
     }
 

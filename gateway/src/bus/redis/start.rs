@@ -11,7 +11,7 @@ use crate::bus::StartError;
 use crate::bus::backend::Presence as _;
 
 /// What the bus sends, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 33] = [
+const PROBES: [&[&str]; 32] = [
     &["XADD", "bus:{0}", "no-id", "e", ""],
     &["XREAD", "COUNT", "1", "STREAMS", "bus:{0}", "$"],
     &["XRANGE", "bus:{0}", "-", "-", "COUNT", "1"],
@@ -42,7 +42,6 @@ const PROBES: [&[&str]; 33] = [
     &["PEXPIRE", "presence-reaper:0", "no-number"],
     &["SET", "gateway:none", "", "EX", "no-number"],
     &["LTRIM", "asks", "no-number", "0"],
-    &["EXISTS", "persister:lag"],
     &["CLIENT", "ID"],
     &["WAIT", "0", "1"],
 ];
@@ -53,10 +52,11 @@ impl RedisBackend {
         settings: &RedisSettings,
         shards: Shards,
         server_id: &str,
+        has_history: bool,
         wait: Duration,
     ) -> Result<Self, StartError> {
         let commands = start(settings, shards, wait, &PROBES).await?;
-        let backend = Self::new(commands, shards, settings.ack, server_id);
+        let backend = Self::new(commands, shards, settings.ack, server_id, has_history);
         let begun = backend.begin_run().await;
         begun.map_err(|error| StartError::Unreachable(format!("Redis: {error}")))?;
         Ok(backend)

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use futures_util::{FutureExt as _, StreamExt as _};
 use hubbub_common::gateways::GatewayReport;
-use hubbub_common::ids::{EntryId, MessageId, RoomId};
+use hubbub_common::ids::{ENTRIES_PER_MS_MAX, EntryId, MessageId, RoomId};
 use hubbub_common::keys;
 use hubbub_common::redis::{
     CONNECT_MAX, Epoch, Extent, Fault, RESPONSE_MAX, agree, entries, entry_id, is_broken, not_replicated,
@@ -14,7 +14,7 @@ use hubbub_common::redis::{
 };
 use hubbub_common::shard::Shard;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{ErrorKind, Msg, RedisResult, Value, cmd};
+use redis::{ErrorKind, Msg, RedisError, RedisResult, Value, cmd};
 use tokio::time::timeout;
 
 use super::{RedisBackend, bus_error};
@@ -24,15 +24,23 @@ use crate::bus::backend::{AppendError, BusError, Footing, READ_WAIT, ReadEntry, 
 pub(super) const READ_ENTRIES_MAX: usize = 100;
 /// How long a blocking read may be overdue before its connection counts as broken.
 const READ_OVERDUE: Duration = Duration::from_secs(2);
+/// From here on the next entry of a shard goes into the next millisecond.
+const CROWDED_SEQ: u64 = ENTRIES_PER_MS_MAX / 2;
 /// The channels of all shards begin so.
 const LIVE: &str = "live:";
 
 impl Streams for RedisBackend {
     async fn append(&self, shard: Shard, entry: Bytes) -> Result<EntryId, AppendError> {
+        let crowded_ms = self.crowded_ms.borrow_mut().remove(&shard);
+        let id = crowded_ms.map_or_else(|| "*".to_owned(), |ms| format!("{}-*", ms + 1));
         let mut command = cmd("XADD");
-        command.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(&*entry);
+        command.arg(keys::bus(shard)).arg(id).arg(keys::ENTRY_FIELD).arg(&*entry);
         let reply = match self.commands.send(&command).await {
             Ok(reply) => reply,
+            // Somebody else was first, or the clock has caught up.
+            Err(Fault::Refused(error)) if crowded_ms.is_some() && is_too_small(&error) => {
+                return Box::pin(self.append(shard, entry)).await;
+            }
             Err(Fault::Refused(error)) => return Err(AppendError::Refused(error.to_string())),
             Err(Fault::Unknown(error)) => {
                 // There may be a new primary; what the reader's server has to tell may be the past.
@@ -43,7 +51,11 @@ impl Streams for RedisBackend {
         let Value::BulkString(id) = reply.value else {
             return Err(AppendError::Unknown("XADD answered no entry id".to_owned()));
         };
-        entry_id(&id).ok_or_else(|| AppendError::Unknown("XADD answered no entry id".to_owned()))
+        let id = entry_id(&id).ok_or_else(|| AppendError::Unknown("XADD answered no entry id".to_owned()))?;
+        if id.seq >= CROWDED_SEQ {
+            self.crowded_ms.borrow_mut().insert(shard, id.ms);
+        }
+        Ok(id)
     }
 
     fn shards_fail_apart(&self) -> bool {
@@ -231,6 +243,11 @@ impl Streams for RedisBackend {
     }
 }
 
+/// Whether a stream has an entry with this id or a later one.
+fn is_too_small(error: &RedisError) -> bool {
+    error.detail().is_some_and(|detail| detail.starts_with("The ID specified in XADD is equal or smaller"))
+}
+
 /// The cursor's entry is asked for first: one that is gone by trimming is then before what the stream begins with.
 async fn footing(mut connection: impl ConnectionLike, shard: Shard, cursor: EntryId) -> RedisResult<Footing> {
     let mut at_cursor = cmd("XRANGE");
@@ -249,7 +266,14 @@ impl RedisBackend {
     ) -> RedisResult<Survey> {
         let epoch = agree(&mut connection.clone(), self.shards).await?;
         let footings = cursors.iter().map(|(shard, cursor)| footing(connection.clone(), *shard, *cursor));
-        Ok(Survey { epoch, footings: try_join_all(footings).await? })
+        let footings = join_all(footings).await;
+        match footings.iter().find_map(|footing| footing.as_ref().err()) {
+            // One connection for all of them: it is of no use.
+            Some(error) if !self.shards_fail_apart() || footings.iter().all(Result::is_err) => {
+                Err(error.clone())
+            }
+            Some(_) | None => Ok(Survey { epoch, footings: footings.into_iter().map(Result::ok).collect() }),
+        }
     }
 
     /// The connection for blocking reads, made where there is none.

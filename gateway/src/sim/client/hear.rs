@@ -99,7 +99,7 @@ impl Client {
             ("ack", Some(Asked::Send(message))) => {
                 let body = body_of(&self.name, &message);
                 let stands = (id(&event["room"])?, id(&event["id"])?);
-                oracle.acked(&line.view, &body, stands, message.was_muted)?;
+                oracle.acked(&line.view, &body, stands, message.muted_by)?;
                 self.remember_acked(message);
                 Ok(())
             }

@@ -22,14 +22,14 @@ impl Client {
             attempt: 0,
             first_ms: self.scene.now_ms(),
             padding: usize::try_from(self.scene.below(self.habits.body_bytes_max)).unwrap(),
-            was_muted: false,
+            muted_by: None,
         };
         self.send(message);
     }
 
     fn send(&mut self, mut message: Message) {
         message.attempt += 1;
-        message.was_muted = self.is_muted(message.room);
+        message.muted_by = self.muted_by(message.room);
         let body = body_of(&self.name, &message);
         self.attempts.push((body.clone(), message.room, message.has_nonce));
         let mut request = json!({"op": "send", "room": message.room, "body": body});
@@ -97,16 +97,16 @@ impl Client {
         if op == "edit" {
             self.attempts.push((text.clone(), room, false));
         }
-        let was_muted = self.is_muted(room);
-        self.ask(Asked::Change(ChangeAsked { op, room, msg, is_own, text, was_muted }), request);
+        let muted_by = self.muted_by(room);
+        self.ask(Asked::Change(ChangeAsked { op, room, msg, is_own, text, muted_by }), request);
     }
 
     fn holds(&self, room: RoomId) -> bool {
         self.line.as_ref().is_some_and(|line| line.view.holds(room))
     }
 
-    fn is_muted(&self, room: RoomId) -> bool {
-        self.line.as_ref().is_some_and(|line| line.view.is_member && line.view.is_muted(room))
+    fn muted_by(&self, room: RoomId) -> Option<MessageId> {
+        self.line.as_ref().filter(|line| line.view.is_member)?.view.muted_by(room)
     }
 }
 

@@ -117,6 +117,15 @@ impl Connection {
         self.socket.shut_down();
     }
 
+    /// For how many seconds its socket took nothing, although something waits.
+    pub(crate) fn stuck_s(&self, now_s: u64) -> u64 {
+        let Some(mut outbox) = self.outbox.take() else { return 0 };
+        let stuck_s =
+            if self.is_full() { outbox.stuck_s(u32::try_from(now_s).unwrap_or(u32::MAX)) } else { 0 };
+        self.outbox.set(Some(outbox));
+        stuck_s.into()
+    }
+
     /// Bytes that wait.
     pub(crate) fn outbox_bytes(&self) -> usize {
         let outbox = self.outbox.take();
@@ -341,7 +350,7 @@ impl Core {
     }
 
     /// Cuts off a reader that is too slow, dropping what it has not begun to read.
-    fn evict(&self, connection: &Rc<Connection>) {
+    pub(crate) fn evict(&self, connection: &Rc<Connection>) {
         let mut outbox = self.outbox_of(connection);
         let (frames, bytes) = (outbox.frames(), outbox.queued_bytes());
         outbox.clear();

@@ -23,6 +23,8 @@ pub struct Outbox {
     uncounted: u32,
     /// The front frame is written in part: the rest has to follow, whatever happens.
     is_cut: bool,
+    /// Since when nothing of it went, in seconds of the core's wheel, as far as that was looked at.
+    stuck_since_s: Option<u32>,
 }
 
 impl Outbox {
@@ -51,6 +53,9 @@ impl Outbox {
         let batch = self.next_batch().len() as u64;
         self.bytes = self.bytes.saturating_sub(count(bytes));
         self.uncounted = self.uncounted.saturating_sub(count(bytes));
+        if bytes > 0 {
+            self.stuck_since_s = None;
+        }
         let mut frames = 0;
         self.is_cut = false;
         while let Some(front) = self.frames.front_mut() {
@@ -67,6 +72,11 @@ impl Outbox {
             }
         }
         (frames, frames < batch)
+    }
+
+    /// For how many seconds nothing of it went; counted from when it was first asked.
+    pub fn stuck_s(&mut self, now_s: u32) -> u32 {
+        now_s.saturating_sub(*self.stuck_since_s.get_or_insert(now_s))
     }
 
     /// Drops frames that have not begun to be written.
@@ -153,6 +163,17 @@ mod tests {
         assert_eq!((outbox.bytes(), outbox.is_empty()), (2, false));
         outbox.written(2);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn it_is_stuck_until_something_goes() {
+        let mut outbox = Outbox::default();
+        outbox.push_replay(Bytes::from_static(b"replayed"));
+        assert_eq!((outbox.stuck_s(10), outbox.stuck_s(25)), (0, 15));
+        outbox.written(0);
+        assert_eq!(outbox.stuck_s(30), 20);
+        outbox.written(1);
+        assert_eq!((outbox.stuck_s(40), outbox.stuck_s(41)), (0, 1));
     }
 
     #[test]

@@ -70,6 +70,8 @@ const ROOMS_AT_ONCE: u32 = JOINED_ROOMS_MAX as u32;
 const LOGIN_ASKED_MS: u64 = 60 * 60 * 1_000;
 /// Heartbeats that may stay unanswered.
 const MISSED_MAX: u8 = 2;
+/// Heartbeats for which a socket may take nothing, although something waits.
+const STUCK_HEARTBEATS_MAX: u64 = 2;
 
 /// An answer that is awaited from the bus.
 enum Pending {
@@ -360,6 +362,11 @@ impl Core {
             return;
         }
         let heartbeat_s = self.heartbeat_s();
+        // Much may wait for a client that has only just come, but not for ever.
+        if connection.stuck_s(now_s) >= STUCK_HEARTBEATS_MAX * heartbeat_s {
+            self.evict(connection);
+            return;
+        }
         let silent_s = now_s.saturating_sub(u64::from(connection.heard_s.get()));
         let due_s = heartbeat_s * (u64::from(connection.missed.get()) + 1);
         let next_s = if silent_s < due_s {

@@ -204,6 +204,36 @@ fn replays_that_are_not_read_are_bounded() {
 }
 
 #[test]
+fn a_replay_that_is_never_read_is_not_kept_for_ever() {
+    let address = gateway_with(&[
+        ("HUBBUB_SENDS_PER_SECOND", "0"),
+        ("HUBBUB_RESUME_BYTES_MAX", "100000000"),
+        ("HUBBUB_HEARTBEAT_SECONDS", "1"),
+    ]);
+    let (mut writer, mut stuck) = (Client::connect(address, &any(1)), Client::connect(address, &any(2)));
+    writer.join("5");
+    let mut first = json!(null);
+    // Far more than the kernel's buffers take.
+    for n in 0..4_000 {
+        writer.send(&json!({"op": "send", "room": "5", "body": "x".repeat(4_000)}));
+        let id = writer.expect("message")["id"].clone();
+        writer.expect("ack");
+        if n == 0 {
+            first = id;
+        }
+    }
+    drop(writer);
+    stuck.send(&json!({"op": "join", "rooms": [{"room": "5", "since": first}]}));
+    let health = "GET /health HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    wait_until("it is cut off", || {
+        // It lives, and asks for nothing that would be answered.
+        let text = json!({"op": "typing", "room": "5"}).to_string();
+        let _ = stuck.0.send(text.into());
+        raw(address, health).contains("\"connections\":0,")
+    });
+}
+
+#[test]
 fn sockets_that_say_nothing_keep_nobody_out() {
     let address = gateway_with(&[]);
     // As many as may greet at once, and some that wait behind them.

@@ -48,6 +48,8 @@ pub(super) fn route(cmd: &Cmd) -> Route {
     let key = match name.as_slice() {
         b"PING" | b"PUBLISH" | b"TIME" | b"INFO" | b"CONFIG" | b"CLUSTER" | b"CLIENT" | b"WAIT" => None,
         b"SCRIPT" => return Route::All,
+        // A word for what is asked comes first.
+        b"XINFO" => args.nth(1),
         // The script, the number of keys, the keys.
         b"EVAL" | b"EVALSHA" => args.nth(2),
         b"XREAD" => args.skip_while(|arg| !arg.eq_ignore_ascii_case(b"STREAMS")).nth(1),
@@ -147,7 +149,13 @@ mod tests {
             route(&command)
         };
         let foo = Route::Slot(12182);
-        for words in ["GET foo", "XADD foo * e x", "evalsha abc 2 foo bar", "XREAD COUNT 1 streams foo 0"] {
+        for words in [
+            "GET foo",
+            "XADD foo * e x",
+            "XINFO STREAM foo",
+            "evalsha abc 2 foo bar",
+            "XREAD COUNT 1 streams foo 0",
+        ] {
             assert_eq!(to(words), foo, "{words}");
         }
         assert_eq!(

@@ -7,7 +7,6 @@ use hubbub_benches::stack::{RedisShape, Stack};
 use hubbub_common::clock::Monotonic;
 use hubbub_common::entry::{Record, encode};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
-use hubbub_common::keys;
 use hubbub_common::protocol::MessageKind;
 use hubbub_common::redis::Extent;
 use hubbub_common::redis_url::RedisUrl;
@@ -16,13 +15,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-use super::backend::{AppendError, Directory, Footing, ReadEntry, RoomsLast, Streams};
+use super::backend::{Directory, Footing, ReadEntry, RoomsLast, Streams};
 use super::memory::MemoryBackend;
 use super::redis::RedisBackend;
 use super::{Answer, Ask, BusConfig, Inbox, JoinAsk, Links, Tell, Waiter, start};
 use crate::status::Status;
 
 mod presence;
+mod servers;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -48,6 +48,10 @@ fn redis(shape: RedisShape) -> (Stack, RedisUrl) {
     let stack = builder.start().unwrap();
     let url = stack.redis_url().unwrap().parse().unwrap();
     (stack, url)
+}
+
+async fn backend(url: &RedisUrl) -> RedisBackend {
+    RedisBackend::start(&url.clone().into(), shards(), "g1", false, Duration::ZERO).await.unwrap()
 }
 
 fn block_on(test: impl Future<Output = ()>) {
@@ -171,57 +175,7 @@ fn the_memory_backend_keeps_the_contract() {
 fn check_redis(shape: RedisShape) {
     let (_stack, url) = redis(shape);
     block_on(async {
-        check_backend(
-            RedisBackend::start(&url.into(), shards(), "g1", false, Duration::ZERO).await.unwrap(),
-            true,
-        )
-        .await;
-    });
-}
-
-#[test]
-fn a_redis_whose_memory_is_full_is_still_read() {
-    let (stack, url) = redis(RedisShape::Single);
-    block_on(async {
-        let backend = RedisBackend::start(&url.into(), shards(), "g1", false, Duration::ZERO).await.unwrap();
-        let epoch = backend.heartbeat().await.unwrap();
-        let entry = Bytes::from(encode(1, 1, &[message(room(1), "a", None)]));
-        backend.append(Shard::new(0), entry.clone()).await.unwrap();
-        let client = ::redis::Client::open(stack.redis_url().unwrap()).unwrap();
-        let mut admin = client.get_multiplexed_async_connection().await.unwrap();
-        let mut full = ::redis::cmd("CONFIG");
-        full.arg("SET").arg("maxmemory").arg(1).query_async::<()>(&mut admin).await.unwrap();
-        assert!(matches!(backend.append(Shard::new(0), entry).await, Err(AppendError::Refused(_))));
-        assert_eq!(backend.heartbeat().await.unwrap(), epoch);
-        let cursor = (Shard::new(0), EntryId::ZERO);
-        assert_eq!(backend.survey(&[cursor]).await.unwrap().epoch, epoch);
-        assert_eq!(read_until(&backend, cursor, 1).await.len(), 1);
-        // What frees memory is not refused.
-        backend.trim(&[Shard::new(0)], EntryId::MAX).await.unwrap();
-    });
-}
-
-#[test]
-fn other_data_in_redis_is_another_epoch() {
-    let (stack, url) = redis(RedisShape::Single);
-    block_on(async {
-        let backend =
-            RedisBackend::start(&url.clone().into(), shards(), "g1", false, Duration::ZERO).await.unwrap();
-        let epoch = backend.heartbeat().await.unwrap();
-        assert_eq!(backend.survey(&[]).await.unwrap().epoch, epoch);
-        let client = ::redis::Client::open(stack.redis_url().unwrap()).unwrap();
-        let mut admin = client.get_multiplexed_async_connection().await.unwrap();
-        let flush = ::redis::cmd("FLUSHALL");
-        flush.query_async::<()>(&mut admin).await.unwrap();
-        let next = backend.heartbeat().await.unwrap();
-        assert_ne!(next, epoch);
-        assert_eq!(backend.survey(&[]).await.unwrap().epoch, next);
-        // Somebody else came first, with another number of shards.
-        flush.query_async::<()>(&mut admin).await.unwrap();
-        ::redis::cmd("SET").arg(keys::SHARDS).arg(8).query_async::<()>(&mut admin).await.unwrap();
-        let refused = backend.heartbeat().await.unwrap_err().0;
-        assert!(refused.contains("another number of shards"), "{refused}");
-        backend.survey(&[]).await.unwrap_err();
+        check_backend(backend(&url).await, true).await;
     });
 }
 

@@ -23,8 +23,10 @@ use crate::status::Status;
 
 mod presence;
 mod servers;
+mod streams;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+const WINDOW: Duration = Duration::from_mins(1);
 
 fn shards() -> Shards {
     Shards::new(4).unwrap()
@@ -197,12 +199,15 @@ struct FakeCore {
 
 impl FakeCore {
     fn start(redis: Option<RedisUrl>, server_id: &str) -> Self {
-        let links = Links::new(1).unwrap();
+        Self::with(Links::new(1).unwrap(), redis, server_id)
+    }
+
+    fn with(links: Links, redis: Option<RedisUrl>, server_id: &str) -> Self {
         let status = Arc::new(Status::new(server_id, "none", redis.is_some(), 1));
         let config = BusConfig {
             redis: redis.map(Into::into),
             shards: shards(),
-            resume_window: Duration::from_mins(1),
+            resume_window: WINDOW,
             resume_bytes_max: 1 << 20,
             resume_scan_bytes_max: 1 << 20,
             trims: false,

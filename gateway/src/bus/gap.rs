@@ -79,10 +79,10 @@ enum Verdict {
     Rewritten,
 }
 
-/// Judges by what was just read after the cursor, too: trimming may have gone on since. Of a server that is not known
-/// to be the one that was read from, counts prove nothing where the cursor's entry is trimmed: others may have taken the
-/// places of some that were lost.
-fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId], is_same_server: bool) -> Verdict {
+/// Judges by what was just read after the cursor, too: trimming may have gone on since. `counts_prove` that nothing was
+/// missed where the server is the one that was read from: on another one, entries may have taken the places of as many
+/// that were lost, and where the cursor's entry is trimmed nothing tells.
+fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId], counts_prove: bool) -> Verdict {
     let extent = &footing.extent;
     let is_cursor_trimmed = match extent.ends {
         Some((first, _)) => cursor < first,
@@ -95,7 +95,7 @@ fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId], is_s
         Verdict::Rewritten
     } else if trimmed_unread(extent, read) > passed {
         Verdict::Trimmed
-    } else if is_cursor_trimmed && cursor > EntryId::ZERO && cursor != extent.last && !is_same_server {
+    } else if is_cursor_trimmed && cursor > EntryId::ZERO && cursor != extent.last && !counts_prove {
         Verdict::Trimmed
     } else {
         Verdict::Whole
@@ -246,9 +246,15 @@ impl<B: Streams + Directory> Engine<B> {
             let of_shard = |entry: &&ReadEntry| entry.shard == *shard;
             let read: Vec<EntryId> = entries.iter().filter(of_shard).map(|entry| entry.id).collect();
             let Some(of_shard) = state.shard(*shard) else { continue };
+            // Or where sessions were told that all before the stream's beginning may be missing.
+            let counts_prove = is_same_server
+                || footing
+                    .extent
+                    .ends
+                    .is_some_and(|(first, _)| of_shard.read_from >= MessageId::before(first));
             let verdict = match of_shard.reading {
                 _ if other_data || was_other_data => Verdict::Rewritten,
-                Reading::Live { passed, .. } => judge(*cursor, passed, footing, &read, is_same_server),
+                Reading::Live { passed, .. } => judge(*cursor, passed, footing, &read, counts_prove),
                 // All that it was to catch up with, and perhaps more, is gone.
                 Reading::CatchingUp { until, .. } if read.first().is_some_and(|next| *next > until) => {
                     Verdict::Trimmed

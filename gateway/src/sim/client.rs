@@ -3,6 +3,7 @@
 //! It keeps the protocol's client side of the promises: after a reconnect it joins with `since`, a send whose fate
 //! is unknown is repeated with the same nonce. What it sees goes to the [`Oracle`].
 
+mod comes;
 mod hear;
 mod sends;
 
@@ -12,9 +13,7 @@ use std::rc::Rc;
 
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::protocol::Role;
-use rustix::net::{
-    AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, send, shutdown, socketpair, sockopt,
-};
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair, sockopt};
 use serde_json::{Value, json};
 
 use super::control::log_in;
@@ -22,7 +21,7 @@ use super::gateway::Gateway;
 use super::oracle::{Asked as AskedOf, ChangeAsked, Oracle, View, Violation};
 use super::redis::Redis;
 use super::scene::Scene;
-use super::wire::{CLOSE, Decoder, PING, TEXT, encode};
+use super::wire::{Decoder, TEXT, encode};
 use crate::session::{Grant, Identity};
 
 /// How a client reads.
@@ -125,8 +124,6 @@ struct Line {
     decoder: Decoder,
     view: View,
     asked: BTreeMap<u64, Asked>,
-    /// The oracle knows what was asked before this one.
-    told_to: u64,
     welcomed: bool,
     /// The server has closed: nothing may follow.
     closed: bool,
@@ -267,15 +264,6 @@ impl Client {
         for (body, room, has_nonce) in self.attempts.drain(..) {
             oracle.sent(&body, room, has_nonce);
         }
-        let Some(line) = &mut self.line else { return };
-        for (_, asked) in line.asked.range_mut(line.told_to..) {
-            if let Asked::Join(rooms, _) = asked {
-                for asked in rooms {
-                    asked.newest = oracle.truth.last(asked.room);
-                }
-            }
-        }
-        line.told_to = self.next_ref;
     }
 
     fn connect(&mut self, gateways: &[Option<Gateway>], oracle: &mut Oracle) {
@@ -316,7 +304,6 @@ impl Client {
             calm_since_ms: None,
             view: View::new(self.user, is_member),
             asked: BTreeMap::new(),
-            told_to: 0,
             welcomed: false,
             closed: false,
         });
@@ -377,87 +364,6 @@ impl Client {
         }
         if scene.happens(habits.goes) {
             self.go();
-        }
-    }
-
-    fn join_some(&mut self) {
-        let mut rooms = Vec::new();
-        for _ in 0..self.scene.between(1, 3) {
-            let room = *self.scene.one_of(&self.rooms);
-            // Now and then without knowing any more what it had.
-            let since = self.wanted.get(&room).copied().flatten().filter(|_| self.scene.happens(900));
-            if !rooms.iter().any(|(other, _)| *other == room) {
-                rooms.push((room, since));
-            }
-        }
-        for (room, _) in &rooms {
-            self.wanted.entry(*room).or_insert(None);
-        }
-        self.join(rooms);
-    }
-
-    fn join(&mut self, rooms: Vec<(RoomId, Option<MessageId>)>) {
-        let asked: Vec<Value> = rooms
-            .iter()
-            .map(|(room, since)| match since {
-                Some(since) => json!({"room": room, "since": since}),
-                None => json!({"room": room}),
-            })
-            .collect();
-        let newest = MessageId::ZERO;
-        let rooms = rooms.into_iter().map(|(room, since)| AskedOf { room, since, newest }).collect();
-        self.ask(Asked::Join(rooms, self.scene.now_ms()), json!({"op": "join", "rooms": asked}));
-    }
-
-    /// Tries again what was refused.
-    fn join_missing(&mut self) {
-        let Some(line) = &self.line else { return };
-        let is_asked = |asked: &Asked| matches!(asked, Asked::Join(..));
-        if line.asked.values().any(is_asked) || !self.scene.happens(50) {
-            return;
-        }
-        let is_vain =
-            |room| self.resting && line.view.is_member && !self.role_in(room).is_some_and(Role::may_join);
-        let missing = self.wanted.iter().filter(|(room, _)| !line.view.holds(**room) && !is_vain(**room));
-        let missing: Vec<_> = missing.map(|(room, since)| (*room, *since)).collect();
-        if !missing.is_empty() {
-            self.join(missing);
-        }
-    }
-
-    fn leave_one(&mut self) {
-        let rooms: Vec<RoomId> = self.wanted.keys().copied().collect();
-        if rooms.is_empty() {
-            return;
-        }
-        let room = *self.scene.one_of(&rooms);
-        self.wanted.remove(&room);
-        self.ask(Asked::Leave, json!({"op": "leave", "rooms": [room]}));
-    }
-
-    fn chat(&mut self) {
-        let room = *self.scene.one_of(&self.rooms);
-        match self.scene.below(5) {
-            0 => self.say(&json!({"op": "typing", "room": room})),
-            1 => {
-                let id = self.wanted.get(&room).copied().flatten().unwrap_or(MessageId::ZERO);
-                self.say(&json!({"op": "read", "room": room, "id": id}));
-            }
-            2 => self.ask(Asked::Other("presence"), json!({"op": "presence", "room": room})),
-            3 => self.ask(Asked::Other("pong"), json!({"op": "ping"})),
-            _ => self.frame(PING, b"still there?"),
-        }
-    }
-
-    fn go(&mut self) {
-        match self.scene.below(4) {
-            0 => self.frame(CLOSE, &1_000u16.to_be_bytes()),
-            1 => {
-                if let Some(line) = &self.line {
-                    shutdown(&line.socket, Shutdown::Write).unwrap();
-                }
-            }
-            _ => self.lose("it went"),
         }
     }
 

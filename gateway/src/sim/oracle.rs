@@ -75,8 +75,6 @@ struct Place {
 pub(super) struct Asked {
     pub(super) room: RoomId,
     pub(super) since: Option<MessageId>,
-    /// The room's newest event when it asked.
-    pub(super) newest: MessageId,
 }
 
 /// What a client wanted to do to a message.
@@ -169,7 +167,7 @@ impl Oracle {
         replayed: Option<u64>,
         calm_ms: Option<u64>,
     ) -> Result<Option<MessageId>, Violation> {
-        let Asked { room, since, newest } = asked;
+        let Asked { room, since } = asked;
         if last != MessageId::ZERO
             && self.truth.event(room, last).is_none()
             && self.truth.lost(room, last).is_none()
@@ -214,8 +212,9 @@ impl Oracle {
                 (last, None)
             }
         };
-        // Who reads history gets there what `last`, as much as the server knows, leaves out.
-        let history_to = if since.is_none() || replayed.is_none() { newest } else { at };
+        // Who reads history now gets there what `last`, as much as the server knew, leaves out.
+        let history_to =
+            if since.is_none() || replayed.is_none() { self.truth.last(room).max(at) } else { at };
         view.places.insert(room, Place { at, history_to, replay, is_from_here: false });
         Ok(replay.is_none().then_some(at.max(since.unwrap_or(at))))
     }
@@ -336,17 +335,16 @@ impl Oracle {
         muted_by: Option<MessageId>,
     ) -> Result<(), Violation> {
         self.seen.acks += 1;
-        let event = self.acknowledged(body, room, id)?;
         let attempt = self.attempts.get(body).expect("it was sent");
         if attempt.room != room {
             return Err(format!("the ack of {body:?} names room {room} instead of {}", attempt.room));
         }
-        if !attempt.has_nonce && event["body"] != body {
-            return Err(format!("the ack of {body:?} names {event}"));
-        }
-        // The same message, whichever of its attempts was the first.
-        if event["body"].as_str().map(message_of) != Some(message_of(body)) {
-            return Err(format!("the ack of {body:?} names {event}"));
+        if let Some(event) = self.acknowledged(body, room, id)? {
+            // The same message, whichever of its attempts was the first.
+            let is_it = event["body"].as_str().map(message_of) == Some(message_of(body));
+            if !is_it || !attempt.has_nonce && event["body"] != body {
+                return Err(format!("the ack of {body:?} names {event}"));
+            }
         }
         self.check_may_send(view, (room, id), muted_by)?;
         if let Some(attempt) = self.attempts.get_mut(body) {
@@ -363,20 +361,18 @@ impl Oracle {
         (room, id): (RoomId, MessageId),
     ) -> Result<(), Violation> {
         self.seen.changes += 1;
-        let event = self.acknowledged(&asked.text, room, id)?;
-        let (op, text) = match asked.op {
-            "edit" => ("edited", event["body"] == asked.text),
-            "react" => ("reacted", event["emoji"] == asked.text),
-            _ => ("deleted", true),
+        let is_it = |event: &Value| {
+            let (op, text) = match asked.op {
+                "edit" => ("edited", event["body"] == asked.text),
+                "react" => ("reacted", event["emoji"] == asked.text),
+                _ => ("deleted", true),
+            };
+            let by_whom = event["from"] == view.user.to_string();
+            event["op"] == op && text && by_whom && event["msg"] == asked.msg.to_string()
         };
-        let by_whom = event["from"] == view.user.to_string();
-        if event["op"] != op
-            || !text
-            || !by_whom
-            || event["msg"] != asked.msg.to_string()
-            || room != asked.room
-        {
-            return Err(format!("the ack of {asked:?} names {event}"));
+        let event = self.acknowledged(&asked.text, room, id)?;
+        if room != asked.room || event.is_some_and(|event| !is_it(event)) {
+            return Err(format!("the ack of {asked:?} names {event:?}"));
         }
         let may = match asked.op {
             "edit" => asked.is_own,
@@ -430,14 +426,15 @@ impl Oracle {
         Ok(())
     }
 
-    /// The event that an acknowledgement names.
-    fn acknowledged(&self, text: &str, room: RoomId, id: MessageId) -> Result<&Value, Violation> {
+    /// The event that an acknowledgement names; none where it repeats one that nobody can know any more.
+    fn acknowledged(&self, text: &str, room: RoomId, id: MessageId) -> Result<Option<&Value>, Violation> {
         match (self.truth.event(room, id), self.truth.lost(room, id)) {
-            (Some(event), _) => Ok(&event.json),
+            (Some(event), _) => Ok(Some(&event.json)),
             (None, Some(_)) if self.acks_last => {
                 Err(format!("the ack of {text:?} names {id}, which is lost"))
             }
-            (None, Some(event)) => Ok(event),
+            (None, Some(event)) => Ok(Some(event)),
+            (None, None) if self.truth.repeats_trimmed(room, id) => Ok(None),
             (None, None) => Err(format!("the ack of {text:?} names {id}, which is no event of room {room}")),
         }
     }

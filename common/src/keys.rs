@@ -34,6 +34,14 @@ pub fn gateway(run: &str) -> String {
     format!("gateway:{run}")
 }
 
+/// Sorted set: control planes by `HUBBUB_SERVER_ID`, score = when they last told of themselves, Unix milliseconds.
+pub const CONTROLS: &str = "controls";
+
+/// String, JSON, expiring: what a control plane tells of itself. In the slot of [`CONTROLS`].
+pub fn control(server_id: &str) -> String {
+    format!("{{{CONTROLS}}}:{server_id}")
+}
+
 /// String `1`, expiring after the last ticket made from it: a login session, by its id, that was ended.
 pub fn ended_session(id: &str) -> String {
     format!("ended:{id}")

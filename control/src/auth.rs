@@ -343,7 +343,10 @@ pub(crate) async fn rename_sessions(app: &App, user: UserId, name: &str) -> Resu
 /// The caller's own account.
 pub async fn me(app: &App, caller: &Caller) -> Result<User, Error> {
     let database = app.database().await?;
-    users::by_id(&**database, caller.user).await?.ok_or(Error::NotFound("user"))
+    let user = users::by_id(&**database, caller.user).await?.ok_or(Error::NotFound("user"))?;
+    let standing = users::standing(&**database, caller.user).await?;
+    let is_operator = standing.is_some_and(|standing| standing.is_operator);
+    Ok(User { operator: is_operator.then_some(true), ..user })
 }
 
 /// A short-lived proof for connecting to a gateway, and for how many seconds it is good. One that is made from another

@@ -29,6 +29,7 @@ pub mod publish;
 pub mod purge;
 pub mod rate;
 pub mod replica;
+pub mod roll;
 pub mod room;
 pub mod rooms;
 pub mod serve;

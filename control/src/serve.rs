@@ -24,8 +24,8 @@ use crate::password::Passwords;
 use crate::publish::Publisher;
 use crate::replica::Replica;
 use crate::{
-    Failed, answers, bans, changes, http, janitor, membership, migrate, persister, purge, replica, store,
-    uploads,
+    Failed, answers, bans, changes, http, janitor, membership, migrate, persister, purge, replica, roll,
+    store, uploads,
 };
 
 /// Pauses between tries while a server is awaited.
@@ -36,7 +36,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const SECONDS_BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What is sent to Redis, with arguments that make it do nothing: rights are checked before these.
-const PROBES: [&[&str]; 24] = [
+const PROBES: [&[&str]; 29] = [
     &["EVAL", "return 0", "1", "bus:{0}"],
     &["EVAL", "return 0", "1", "nonce:{0}:0:x"],
     &["EVAL", "return 0", "1", "rate:x:y"],
@@ -55,6 +55,11 @@ const PROBES: [&[&str]; 24] = [
     &["SET", "ended:none", "", "EX", "no-number"],
     &["ZRANGEBYSCORE", "gateways", "1", "0"],
     &["GET", "gateway:none"],
+    &["SET", "{controls}:none", "", "EX", "no-number"],
+    &["ZADD", "controls", "no-score", "x"],
+    &["ZREMRANGEBYSCORE", "controls", "1", "0"],
+    &["ZRANGE", "controls", "0", "0"],
+    &["ZREM", "controls", ""],
     &["EXISTS", "membership:loaded"],
     &["GET", "persister:lag"],
     &["SISMEMBER", "banned", "0"],
@@ -154,6 +159,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
     tokio::spawn(answers::run(app.clone()));
     tokio::spawn(uploads::unused::run(app.clone()));
     tokio::spawn(purge::run(app.clone()));
+    tokio::spawn(roll::stay_on(app.clone()));
     let metrics = app.metrics.clone();
     tokio::spawn(async move {
         let mut every = tokio::time::interval(UPKEEP);
@@ -188,6 +194,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         supervisor::stopping("finishing requests");
     };
     http::server::serve(public, http::public(app.clone()), &app.config, stopped).await;
+    roll::leave(&app).await;
     Ok(())
 }
 

@@ -351,6 +351,7 @@ impl Core {
 
     /// Cuts off a reader that is too slow, dropping what it has not begun to read.
     pub(crate) fn evict(&self, connection: &Rc<Connection>) {
+        self.counters.evicted.add(1);
         let mut outbox = self.outbox_of(connection);
         let (frames, bytes) = (outbox.frames(), outbox.queued_bytes());
         outbox.clear();

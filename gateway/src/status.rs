@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hubbub_common::clock::{Monotonic, now_ms};
-use hubbub_common::gateways::GatewayReport;
+use hubbub_common::gateways::{GatewayCounts, GatewayReport};
 use hubbub_common::health::{Health, Status as Word};
 
 /// See the module's text.
@@ -25,6 +26,10 @@ pub struct Status {
     bus_up: AtomicBool,
     draining: AtomicBool,
     connections: Vec<AtomicU64>,
+    /// By core: what it has counted, noted once a second.
+    counts: Vec<Mutex<GatewayCounts>>,
+    /// Of the bus, in the second before.
+    lag_ms: AtomicU64,
     /// By core, and behind them the bus: when it last told that it lives, seconds of uptime.
     lived_s: Vec<AtomicU64>,
 }
@@ -41,6 +46,8 @@ impl Status {
             bus_up: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             connections: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            counts: (0..cores).map(|_| Mutex::default()).collect(),
+            lag_ms: AtomicU64::new(0),
             lived_s: (0..=cores).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -62,7 +69,30 @@ impl Status {
             draining: self.is_draining(),
             uptime: self.started.elapsed().as_secs(),
             seen_at: now_ms(),
+            cores: self.connections.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            lag_ms: self.lag_ms.load(Ordering::Relaxed),
+            counts: self.counts(),
         }
+    }
+
+    /// A core notes what it has counted since the start.
+    pub(crate) fn set_counts(&self, core: u16, counts: GatewayCounts) {
+        if let Some(of_core) = self.counts.get(usize::from(core)) {
+            *of_core.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        }
+    }
+
+    fn counts(&self) -> GatewayCounts {
+        let mut sum = GatewayCounts::default();
+        for of_core in &self.counts {
+            sum += *of_core.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+        sum
+    }
+
+    /// The bus notes how old the oldest entry was that it read in the second before.
+    pub(crate) fn set_lag_ms(&self, lag_ms: u64) {
+        self.lag_ms.store(lag_ms, Ordering::Relaxed);
     }
 
     /// Notes whether the bus answers; gives what was noted before.
@@ -194,5 +224,20 @@ mod tests {
         assert!(status.health().1.contains("\"connections\":7"));
         status.set_draining();
         check(503, "draining");
+    }
+
+    #[test]
+    fn a_report_has_each_core_and_the_sum_of_what_they_counted() {
+        let status = Status::new("g1", "io_uring", true, 2);
+        for (core, connections) in [(0, 5), (1, 7)] {
+            status.set_connections(core, connections);
+            let (published, delivered) = (u64::from(core) + 1, 10);
+            status.set_counts(core, GatewayCounts { published, delivered, handshakes: 3, evicted: 1 });
+        }
+        status.set_lag_ms(12);
+        let report = status.report("g1#1");
+        assert_eq!((report.cores, report.connections, report.lag_ms), (vec![5, 7], 12, 12));
+        let sum = GatewayCounts { published: 3, delivered: 20, handshakes: 6, evicted: 2 };
+        assert_eq!(report.counts, sum);
     }
 }

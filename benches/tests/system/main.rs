@@ -20,6 +20,7 @@ mod limits;
 mod load;
 mod metrics;
 mod missing_servers;
+mod operators;
 mod peers;
 mod persister;
 mod postgres;

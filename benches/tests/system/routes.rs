@@ -29,7 +29,7 @@ enum Refused {
 use Refused::{NoOperator, Nobody, NotInRoom, Others, Strangers};
 
 /// By operation, with a body that is good.
-const REFUSED: [(&str, Refused, &str); 42] = [
+const REFUSED: [(&str, Refused, &str); 43] = [
     ("api_document", Nobody, ""),
     ("api_page", Nobody, ""),
     ("health", Nobody, ""),
@@ -67,6 +67,7 @@ const REFUSED: [(&str, Refused, &str); 42] = [
     ("announce_upload", Strangers, r#"{"file_name": "a.png", "content_type": "image/png", "size": 3}"#),
     ("get_upload", Strangers, ""),
     ("gateways", NoOperator, ""),
+    ("control_planes", NoOperator, ""),
     ("drain_gateway", NoOperator, ""),
     ("ban_user", NoOperator, "{}"),
     ("lift_ban", NoOperator, ""),

@@ -13,6 +13,7 @@ use super::page::{AuditQuery, Page, bad_cursor, limit};
 use super::problem::Problem;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::roll::{self, ControlReport};
 use crate::store::audit::{Filter, Line};
 use crate::{accounts, operators};
 
@@ -41,6 +42,23 @@ pub(super) async fn gateways(
     _: Operator,
 ) -> Result<axum::Json<Page<GatewayReport>>, Problem> {
     Ok(Page::whole(operators::gateways(&app).await?))
+}
+
+/// Every control plane that lives
+///
+/// One of them leads: it writes messages into Postgres.
+#[utoipa::path(
+    get,
+    path = "/admin/controls",
+    operation_id = "control_planes",
+    tag = "operators",
+    responses((status = 200, body = Page<ControlReport>)),
+)]
+pub(super) async fn controls(
+    State(app): State<App>,
+    _: Operator,
+) -> Result<axum::Json<Page<ControlReport>>, Problem> {
+    Ok(Page::whole(roll::all(&app).await?))
 }
 
 /// Send a gateway's clients away

@@ -47,6 +47,7 @@ pub(super) fn all(request_max: Duration) -> OpenApiRouter<App> {
         .routes(routes!(uploads::announce))
         .routes(routes!(uploads::file))
         .routes(routes!(admin::gateways))
+        .routes(routes!(admin::controls))
         .routes(routes!(admin::drain))
         .routes(routes!(admin::ban, admin::lift_ban))
         .routes(routes!(admin::audit))

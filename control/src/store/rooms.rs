@@ -307,6 +307,7 @@ pub async fn members(client: &impl Sql, room: RoomId, after: i64, limit: i64) ->
             username: row.get("username"),
             display_name: row.get("display_name"),
             created_at: row.get("created_at"),
+            operator: None,
         };
         Some(Member { user, role: Role::parse(row.get("role"))? })
     };

@@ -20,6 +20,9 @@ pub struct User {
     pub display_name: String,
     /// Unix milliseconds.
     pub created_at: i64,
+    /// `true` where they may administer the whole system; told to themselves alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<bool>,
 }
 
 const COLUMNS: &str = "id, username, display_name, created_at";
@@ -30,6 +33,7 @@ fn user(row: &Row) -> Option<User> {
         username: row.get("username"),
         display_name: row.get("display_name"),
         created_at: row.get("created_at"),
+        operator: None,
     })
 }
 

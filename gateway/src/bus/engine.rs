@@ -197,7 +197,7 @@ pub(super) struct BusMetrics {
     pub(super) resumed_from_stream: Counter,
     pub(super) resumed_not: Counter,
     /// By shard.
-    lag: Vec<Gauge>,
+    pub(super) lag: Vec<Gauge>,
     window_bytes: Gauge,
     window_frames: Gauge,
     up: Gauge,
@@ -456,9 +456,7 @@ impl<B: Streams + Directory> Engine<B> {
         state.send_rates.sweep(uptime_ms);
         let waited_too_long =
             |appended: &Appended| uptime_ms.saturating_sub(appended.at_ms) > self.comes_back_max_ms;
-        for (of_shard, gauge) in state.shards.iter_mut().zip(&self.metrics.lag) {
-            gauge.set(Duration::from_millis(std::mem::take(&mut of_shard.lag_ms)).as_secs_f64());
-        }
+        self.tell_lag(&mut state);
         let mut given_up = Vec::new();
         for (shard, of_shard) in self.shards.all().zip(&state.shards) {
             let late = of_shard.appended.iter().filter(|(_, appended)| waited_too_long(appended));

@@ -153,6 +153,7 @@ pub(crate) async fn serve<B: Streams + Directory>(
     spawn(Rc::clone(&engine).stay_on_roll());
     spawn(Rc::clone(&engine).keep_bans());
     spawn(keep_alive(Rc::clone(&engine)));
+    spawn(Rc::clone(&engine).report());
     spawn(tick(Rc::clone(&engine)));
     loop {
         asks.woken().await;
@@ -179,7 +180,6 @@ async fn keep_alive<B: Streams + Directory>(engine: Rc<Engine<B>>) {
             Err(error) if engine.backend.shards_fail_apart() => tracing::debug!(%error, "no heartbeat"),
             Err(error) => engine.set_up(Err(&error)),
         }
-        engine.report().await;
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use hubbub_common::gateways::GatewayCounts;
 use hubbub_common::metrics as names;
 use hubbub_common::protocol::{CloseCode, ErrorCode};
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
@@ -66,6 +67,8 @@ pub(crate) struct Counters {
     /// Taken out of outboxes unsent.
     pub(crate) frames_discarded: Count,
     pub(crate) bytes_discarded: Count,
+    /// Clients cut off because they read too slowly.
+    pub(crate) evicted: Count,
     pub(crate) sockets_full: Count,
     pub(crate) inbox_batches: Count,
     /// Most batches that waited in the inbox since the last flush.
@@ -76,6 +79,16 @@ pub(crate) struct Counters {
 impl Counters {
     fn outbox_frames(&self) -> u64 {
         self.frames_queued.get().wrapping_sub(self.frames_out.get() + self.frames_discarded.get())
+    }
+
+    /// What operators see of it.
+    pub(crate) fn for_operators(&self) -> GatewayCounts {
+        GatewayCounts {
+            published: self.published.get(),
+            delivered: self.deliveries.get(),
+            handshakes: self.begun.get(),
+            evicted: self.evicted.get(),
+        }
     }
 
     fn outbox_bytes(&self) -> u64 {

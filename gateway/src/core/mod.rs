@@ -329,6 +329,7 @@ impl Core {
         }
         let come_and_gone = self.counters.begun.get() + self.counters.ended.get();
         self.rest.look(come_and_gone, || drop(self.spare_outboxes.take()));
+        self.status.set_counts(self.id, self.counters.for_operators());
         let registry = self.registry.borrow();
         self.exporter.flush(
             &self.counters,

@@ -254,6 +254,7 @@ impl Driver {
             | Tell::RoleFound { .. }
             | Tell::CheckLogins
             | Tell::RoomDeleted(_)
+            | Tell::Entered(_)
             | Tell::SessionsEnded(..)
             | Tell::Banned(_)
             | Tell::TellPresence(_)

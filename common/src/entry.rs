@@ -225,6 +225,15 @@ pub enum Notice<'a> {
     },
     /// Who is banned ([`crate::keys::BANNED`]) is to be read again.
     BansChanged,
+    /// Somebody has become a member of a room: connections of theirs that are not joined to it are told.
+    Joined {
+        /// Who.
+        user: UserId,
+        /// Of which room.
+        room: RoomId,
+        /// As what.
+        role: Role,
+    },
 }
 
 impl Notice<'_> {

@@ -1,4 +1,5 @@
-//! What changes in rooms mean for those who are connected: the cache of memberships is written, and the room is told.
+//! What changes in rooms mean for those who are connected: the cache of memberships is written, the room is told, and
+//! whoever has become a member of it.
 //!
 //! It is noted in the transaction that makes the change, and carried out right behind it. What could not be, because
 //! Redis was away or this instance died in between, whichever instance finds it carries out later, in order room by
@@ -7,13 +8,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use hubbub_common::entry::{Entry, Record, encode};
+use hubbub_common::entry::{Entry, Notice, Record, encode};
 use hubbub_common::ids::{RoomId, UserId};
+use hubbub_common::protocol::{MemberState, Role};
 
 use crate::app::App;
 use crate::error::Error;
 use crate::membership;
 use crate::store::changes::{self, Pending};
+use crate::store::rooms;
 use crate::store::sql::Sql;
 
 /// How often it is looked for what was not carried out.
@@ -71,7 +74,7 @@ async fn carry_out_all(app: &App, room: RoomId) -> Result<(), Error> {
         let transaction = database.transaction().await?;
         let (mut told, mut outcome) = (Vec::new(), Ok(()));
         for change in changes::take(&*transaction, room, newest).await? {
-            outcome = tell(app, &change).await;
+            outcome = tell(app, &*transaction, room, &change).await;
             if outcome.is_err() {
                 break;
             }
@@ -83,12 +86,28 @@ async fn carry_out_all(app: &App, room: RoomId) -> Result<(), Error> {
     }
 }
 
-async fn tell(app: &App, change: &Pending) -> Result<(), Error> {
+async fn tell(app: &App, client: &impl Sql, room: RoomId, change: &Pending) -> Result<(), Error> {
     let entry = change.entry.as_deref().map(Entry::decode).transpose();
-    let Some(entry) = entry.map_err(|error| Error::Internal(error.to_string()))? else { return Ok(()) };
+    let Some(entry) = entry.map_err(|error| Error::Internal(error.to_string()))? else {
+        // The room is new: its stream has nothing to say, and nobody who could hear it.
+        for user in &change.users {
+            if let Some(role) = rooms::role_of(client, room, *user).await? {
+                tell_member(app, room, *user, role).await?;
+            }
+        }
+        return Ok(());
+    };
     for (_, record) in entry.records() {
         let record = record.ok_or_else(|| Error::Internal("a change that can't be read".to_owned()))?;
         app.publisher.append(&app.redis, &record).await?;
+        if let Record::Member { room, user, state: MemberState::Joined, role: Some(role) } = record {
+            tell_member(app, room, user, role).await?;
+        }
     }
     Ok(())
+}
+
+/// Tells somebody that they are a member now, wherever they are connected and did not join the room yet.
+async fn tell_member(app: &App, room: RoomId, user: UserId, role: Role) -> Result<(), Error> {
+    app.publisher.notify(&app.redis, &Notice::Joined { user, room, role }).await
 }

@@ -15,6 +15,7 @@ mod exactly_once;
 mod gateway_alone;
 mod guard;
 mod haproxy;
+mod invitations;
 mod leadership;
 mod limits;
 mod load;

@@ -263,6 +263,14 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<Role>,
     },
+    /// A `member` event outside the room's own order: to a user about themselves, where the room is not joined.
+    #[serde(rename = "member")]
+    Membership {
+        room: RoomId,
+        user: UserId,
+        state: MemberState,
+        role: Role,
+    },
     Room {
         room: RoomId,
         id: MessageId,

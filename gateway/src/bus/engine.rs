@@ -20,6 +20,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::backend::{Directory, Streams};
 use super::catch_up::Start;
 use super::deleted::Deleted;
+use super::entered::Entrances;
 use super::gap::Watch;
 use super::look_up::LookUps;
 use super::packer::Packer;
@@ -262,6 +263,7 @@ pub(super) struct Engine<B> {
     pub(super) presence_tasks: PresenceTasks,
     /// Rings when who is banned is to be read again.
     pub(super) bans_changed: Notify,
+    pub(super) entrances: Entrances,
     said_seq: Cell<u64>,
     /// Changes of presence, which come with joins.
     come_and_gone: Cell<u64>,
@@ -320,6 +322,7 @@ impl<B: Streams + Directory> Engine<B> {
             scan_permits: Semaphore::new(SCANS_MAX),
             presence_tasks: PresenceTasks::new(config.gateway_timeout),
             bans_changed: Notify::new(),
+            entrances: Entrances::default(),
             said_seq: Cell::new(0),
             come_and_gone: Cell::new(0),
             rest: Rest::default(),

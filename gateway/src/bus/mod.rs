@@ -19,6 +19,7 @@ mod catch_up;
 mod change;
 mod deleted;
 mod engine;
+mod entered;
 mod gap;
 mod join;
 mod link;
@@ -51,6 +52,7 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::{LoginMark, LoginSession};
 use tokio::sync::oneshot;
 
+pub use entered::Entered;
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
 #[cfg(test)]
 pub(crate) use task::spawn;
@@ -315,6 +317,8 @@ pub enum Tell {
     },
     /// A room is gone.
     RoomDeleted(RoomId),
+    /// Users have become members of rooms that they may not be joined to, in the order of their ids.
+    Entered(Arc<[Entered]>),
     /// Whether login sessions have ended was not known until now.
     CheckLogins,
     /// Login sessions of a user have ended.

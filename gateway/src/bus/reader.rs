@@ -248,6 +248,7 @@ impl<B: Streams + Directory> Engine<B> {
             }
             Some(Notice::Drain { run }) => self.drain_if_meant(state, &run),
             Some(Notice::BansChanged) => self.bans_changed.notify_one(),
+            Some(Notice::Joined { user, room, role }) => self.entrances.note(user, room, role),
             None => self.metrics.records_unknown.increment(1),
         }
     }

@@ -152,6 +152,7 @@ pub(crate) async fn serve<B: Streams + Directory>(
     spawn(Rc::clone(&engine).spread_presence());
     spawn(Rc::clone(&engine).stay_on_roll());
     spawn(Rc::clone(&engine).keep_bans());
+    spawn(Rc::clone(&engine).tell_entrances());
     spawn(keep_alive(Rc::clone(&engine)));
     spawn(Rc::clone(&engine).report());
     spawn(tick(Rc::clone(&engine)));

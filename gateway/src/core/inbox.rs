@@ -37,6 +37,7 @@ impl Core {
                     Tell::RoleChanged { room, user, role } => self.role_changed(room, user, role),
                     Tell::RoleFound { room, user, role } => self.role_found(room, user, role),
                     Tell::RoomDeleted(room) => self.room_deleted(room),
+                    Tell::Entered(entered) => self.entered(&entered),
                     Tell::CheckLogins => self.check_logins(),
                     Tell::SessionsEnded(user, logins) => self.sessions_ended(user, &logins),
                     Tell::Banned(users) => self.banned(users),

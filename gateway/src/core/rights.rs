@@ -12,7 +12,7 @@ use hubbub_common::shard::Shard;
 use hubbub_common::token::LoginMark;
 
 use super::{Core, LOGIN_ASKED_MS};
-use crate::bus::{Ask, Claim};
+use crate::bus::{Ask, Claim, Entered};
 use crate::connection::Connection;
 use crate::room::Change;
 
@@ -140,6 +140,24 @@ impl Core {
     pub(super) fn room_deleted(&self, room: RoomId) {
         for connection in self.connections_of(room, |_| true) {
             self.leave_room(&connection, room);
+        }
+    }
+
+    /// Tells users of rooms that they are members of now. A connection that is joined hears it from the room; one whose
+    /// token names its rooms does not go by it.
+    pub(super) fn entered(&self, entered: &[Entered]) {
+        let (registry, connections) = (self.registry.borrow(), self.connections.borrow());
+        for (slot, user) in registry.users() {
+            let first = entered.partition_point(|entered| entered.user < user);
+            let of_user = entered.iter().skip(first).take_while(|entered| entered.user == user);
+            for Entered { room, frame, .. } in of_user {
+                if let Some(connection) = connections.get(slot as usize)
+                    && connection.session.borrow().membership_decides()
+                    && !registry.is_joined(slot, *room)
+                {
+                    self.push(connection, frame.clone());
+                }
+            }
         }
     }
 

@@ -89,10 +89,13 @@ impl Registry {
 
     /// The connections of a user: looks at every connection.
     pub fn slots_of(&self, user: UserId) -> impl Iterator<Item = u32> {
+        self.users().filter(move |(_, of)| *of == user).map(|(slot, _)| slot)
+    }
+
+    /// Every connection, with its user.
+    pub fn users(&self) -> impl Iterator<Item = (u32, UserId)> {
         let slots = self.attached.iter().zip(0u32..);
-        slots
-            .filter(move |(attached, _)| attached.as_ref().is_some_and(|of| of.user == user))
-            .map(|(_, slot)| slot)
+        slots.filter_map(|(attached, slot)| attached.as_ref().map(|of| (slot, of.user)))
     }
 
     /// Attaches a connection to a room.

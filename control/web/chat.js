@@ -15,8 +15,8 @@ import { Rooms } from './chat/rooms.js';
 import { Writing } from './chat/writing.js';
 import { Store } from './store.js';
 
-/** New direct rooms and invitations are not announced on the connection: the list is asked for from time to time. */
-const ROOMS_EVERY_MS = 20_000;
+/** What is new in the list is told on the connection; it is asked for from time to time, in case that was lost. */
+const ROOMS_EVERY_MS = 60_000;
 
 export class Chat extends EventTarget {
   /** @type {Set<any>} */

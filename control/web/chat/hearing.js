@@ -43,9 +43,11 @@ export class Hearing {
       if (state && (room === store.current || store.isDirect(state))) rooms.loadPresence(room).catch(() => {});
     });
     connection.on('member', ({ room, user, state }) => {
-      if (user === store.me.id && state !== 'joined' && state !== 'role') rooms.forget(room);
+      const isMe = user === store.me.id;
+      if (isMe && state !== 'joined' && state !== 'role') rooms.forget(room);
       else if (store.current === room) rooms.loadMembers(room);
-      if (user === store.me.id && state === 'role') rooms.refreshQuietly();
+      // An invitation, a direct room that somebody opened, what one joined in another window; or another role.
+      if (isMe && (state === 'role' || !store.rooms.has(room))) rooms.refreshQuietly();
     });
     connection.on('room', ({ room, state }) => {
       if (state === 'deleted') rooms.forget(room);

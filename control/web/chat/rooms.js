@@ -11,6 +11,9 @@ const PREVIEWS = 20;
 const REFUSED_AGAIN_MS = 1_500;
 
 export class Rooms {
+  /** To have the list anew, since nobody asked for it. */
+  #wishes = 0;
+
   /** @param {import('../chat.js').Chat} chat */
   constructor(chat) {
     this.chat = chat;
@@ -32,13 +35,19 @@ export class Rooms {
     this.#loadPreviews();
   }
 
-  /** A failure is left to the next time, unless the login has ended. */
+  /** A failure is left to the next time, unless the login has ended. What is wished for meanwhile is one more time. */
   async refreshQuietly() {
-    try {
-      await this.refresh();
-    } catch (error) {
-      if (error instanceof HubbubError && error.status === 401) this.chat.signedOut();
+    this.#wishes += 1;
+    if (this.#wishes > 1) return;
+    for (let met = 0; met !== this.#wishes; ) {
+      met = this.#wishes;
+      try {
+        await this.refresh();
+      } catch (error) {
+        if (error instanceof HubbubError && error.status === 401) this.chat.signedOut();
+      }
     }
+    this.#wishes = 0;
   }
 
   /** The newest message of each of the busiest rooms, where none was heard yet; one request at a time. */

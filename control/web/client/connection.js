@@ -31,7 +31,7 @@ const RETRIES_MAX = 5;
 /** Events that are stored, and advance their room. */
 const STORED = new Set(['message', 'edited', 'deleted', 'reacted', 'member', 'room']);
 /** Events that are handed on as they come. */
-const PASSING = new Set(['typing', 'read', 'presence', 'bye', 'error']);
+const PASSING = new Set(['typing', 'read', 'presence', 'member', 'bye', 'error']);
 
 export class Connection extends EventTarget {
   #refs = 0;
@@ -142,7 +142,8 @@ export class Connection extends EventTarget {
     if (event.ref !== undefined && (this.sending.settle(event) || this.requests.settle(event))) {
       if (event.op !== 'presence') return;
     }
-    if (STORED.has(event.op)) this.#stored(event);
+    // A `member` without an id stands outside the order of its room: one is a member now, and did not join it yet.
+    if (STORED.has(event.op) && event.id !== undefined) this.#stored(event);
     else if (PASSING.has(event.op)) this.#emit(event.op, event);
   }
 

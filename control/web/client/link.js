@@ -62,6 +62,8 @@ export class Link {
   #lastHeardAt = 0;
   /** @type {{ code: string, reconnect_after_ms?: number } | null} */
   #bye = null;
+  /** Why there is no connection, until there is one. @type {string | undefined} */
+  #reason;
   /** @type {Record<'attempt' | 'welcome' | 'heartbeat' | 'pong', any>} */
   #timers = { attempt: null, welcome: null, heartbeat: null, pong: null };
 
@@ -93,6 +95,7 @@ export class Link {
     this.#detach();
     socket?.close(1000);
     this.backoff.reset();
+    this.#reason = undefined;
     this.welcome = null;
     this.handlers.ended(error);
     this.#setState('closed', { reason });
@@ -120,7 +123,8 @@ export class Link {
     this.#serial += 1;
     const serial = this.#serial;
     this.#clear('attempt');
-    if (!isOffline()) this.#setState(this.welcome || this.backoff.attempt > 0 ? 'reconnecting' : 'connecting');
+    const isAgain = this.welcome !== null || this.backoff.attempt > 0;
+    if (!isOffline()) this.#setState(isAgain ? 'reconnecting' : 'connecting', { reason: this.#reason });
     let socket;
     try {
       const url = await this.#address();
@@ -164,6 +168,7 @@ export class Link {
     this.#clear('welcome');
     this.welcome = welcome;
     this.#connectedAt = this.clock.now();
+    this.#reason = undefined;
     this.#watchHeartbeat();
     this.#setState('connected');
     this.handlers.up(welcome);
@@ -209,6 +214,7 @@ export class Link {
    */
   #retry(reason, wishedMs) {
     const delay = this.backoff.next(wishedMs);
+    this.#reason = reason;
     this.#clear('attempt');
     this.#timers.attempt = this.clock.setTimeout(() => this.#attempt(), delay);
     this.#setState(isOffline() ? 'offline' : 'reconnecting', { reason, retryAt: this.clock.now() + delay });

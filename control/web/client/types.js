@@ -5,7 +5,7 @@
  *
  * @typedef {string} Id
  *
- * @typedef {{ id: Id, username: string, display_name: string, created_at?: number }} User
+ * @typedef {{ id: Id, username: string, display_name: string, created_at?: number, operator?: boolean }} User
  *
  * @typedef {object} Room
  * @property {Id} id
@@ -74,7 +74,8 @@
  * @property {{ room: Id, from: Id }} typing
  * @property {{ room: Id, from: Id, msg: Id }} read
  * @property {{ room: Id, online?: Id[], count?: number, user?: Id, state?: 'online' | 'offline' }} presence
- * @property {{ room: Id, id?: Id, ts?: number, user: Id, state: string, role?: string }} member
+ * @property {{ room: Id, id?: Id, ts?: number, user: Id, state: string, role?: string }} member  without `id`: one is a
+ *                                member of a room now that is not joined here
  * @property {{ room: Id, id?: Id, ts?: number, state: 'updated' | 'deleted' }} room
  * @property {{ room: Id, last: Id, replayed: number | null }} joined
  * @property {{ room: Id, code: string }} refused    a wanted room can't be joined; it is no longer wanted

@@ -71,7 +71,7 @@ test('states follow the socket', async () => {
   await socket.dies(1012);
   await reconnected();
   connection.close();
-  assert.deepEqual(states, ['connecting', 'connected', 'reconnecting drain', 'reconnecting', 'connected', 'closed closed']);
+  assert.deepEqual(states, ['connecting', 'connected', 'reconnecting drain', 'reconnecting drain', 'connected', 'closed closed']);
 });
 
 test("bye's wish is honoured to the millisecond; without it there is back-off", async () => {
@@ -195,6 +195,51 @@ test('a refused room is told, one refused for now is tried again', async () => {
   assert.deepEqual(heard, [['refused', '1']]);
   await clock.pass(1_000);
   assert.deepEqual(socket.lastOp('join').rooms, [{ room: '2' }]);
+});
+
+test('a membership that ended within a gap: the room is told as refused, and not joined again', async () => {
+  make({ api: { me: async () => ({}), history: async () => ({ items: [message('2', '75')] }) } });
+  connection.join({ room: '1', since: '50' }, { room: '2', since: '50' });
+  const socket = await connected();
+  await socket.grantsJoin();
+  // Nobody asked for it: room 1 is lost, and events of room 2 are.
+  await socket.says({ op: 'joined', rooms: [{ room: '1', error: 'forbidden' }, { room: '2', last: '80', replayed: null }] });
+  await settle();
+  assert.deepEqual(heard, [['refused', '1'], ['message', '75'], ['gap', '2']]);
+  assert.ok(!connection.isJoined('1'));
+  assert.deepEqual(socket.lastOp('join').rooms, [{ room: '2', since: '75' }]);
+  await socket.says(message('1', '90'));
+  assert.equal(heard.length, 3, 'nothing more is heard of it');
+  const refused = assert.rejects(connection.send('1', 'still there?'), { code: 'not_joined' });
+  await settle();
+  await socket.says({ op: 'error', ref: socket.lastOp('send').ref, code: 'not_joined', message: 'no' });
+  await refused;
+  await socket.dies();
+  const next = await reconnected();
+  assert.deepEqual(next.lastOp('join').rooms, [{ room: '2', since: '75' }]);
+});
+
+test('one error among the rooms of a gap ends a room whose history is being read', async () => {
+  /** @type {(page: any) => void} */
+  let answer = () => {};
+  make({ api: { me: async () => ({}), history: () => new Promise((done) => (answer = done)) } });
+  const socket = await inRoom();
+  await socket.says({ op: 'joined', rooms: [{ room: '1', last: '80', replayed: null }] });
+  await socket.says({ op: 'joined', rooms: [{ room: '1', error: 'forbidden' }] });
+  answer({ items: [message('1', '75')] });
+  await settle();
+  await socket.grantsJoin({ 1: { error: 'forbidden' } });
+  assert.deepEqual(heard.filter(([type]) => type === 'refused'), [['refused', '1']], 'told once');
+});
+
+test('a room that one has become a member of is told, joined or not', async () => {
+  const members = [];
+  connection.on('member', ({ room, id, user, state }) => members.push([room, id, user, state]));
+  const socket = await inRoom();
+  await socket.says({ op: 'member', room: '2', user: '7', state: 'joined', role: 'member' });
+  await socket.says({ op: 'member', room: '3', id: '60', ts: 1, user: '7', state: 'joined', role: 'member' });
+  await socket.says({ op: 'member', room: '1', id: '61', ts: 1, user: '9', state: 'joined', role: 'member' });
+  assert.deepEqual(members, [['2', undefined, '7', 'joined'], ['1', '61', '9', 'joined']]);
 });
 
 test('a send waits for its room, resolves by its ack, and keeps its order', async () => {

@@ -26,9 +26,9 @@ export function showStatus(chat) {
   };
 
   function update() {
-    const { state } = chat.store.status;
+    const { state, reason } = chat.store.status;
     clearInterval(timer);
-    line.dataset.state = state;
+    line.dataset.state = state === 'reconnecting' && reason === 'drain' ? 'draining' : state;
     if (state === 'connected') {
       shownSince = Infinity;
     } else {

@@ -10,7 +10,7 @@ export const PASSWORD = 'correct horse battery';
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 390, height: 844 };
 /** For whatever a machine under load may take; nothing waits longer than it has to. */
-const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 30_000;
 
 mkdirSync(SCREENSHOTS, { recursive: true });
 
@@ -146,9 +146,9 @@ export class Person {
     return this.page.waitForFunction(condition, argument, { timeout: PATIENCE_MS });
   }
 
-  /** @param {string} name */
-  async screenshot(name) {
-    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`) });
+  /** @param {string} name @param {{ fullPage?: boolean }} [options] */
+  async screenshot(name, options) {
+    await this.page.screenshot({ path: join(SCREENSHOTS, `${name}.png`), ...options });
   }
 }
 

@@ -1,6 +1,6 @@
 /** A whole private Hubbub for the tests: two gateways, HAProxy, Postgres, Redis, by the program behind `make run`. */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -47,12 +47,23 @@ export class Stack {
     return new Stack(program, url, folder);
   }
 
-  /** Kills a gateway as a crash would; it is started again a second later. @param {string} name */
-  crash(name) {
-    const { parts } = JSON.parse(readFileSync(join(this.folder, 'stack.json'), 'utf8'));
+  /** Ends a part, with SIGKILL as a crash would; it is started again a second later. @param {string} name @param {NodeJS.Signals} [signal] */
+  end(name, signal = 'SIGKILL') {
+    const { parts } = this.#record();
     const part = parts.find((/** @type {{ name: string }} */ candidate) => candidate.name === name);
     if (!part?.pid) throw new Error(`no ${name} among ${parts.map((/** @type {any} */ candidate) => candidate.name)}`);
-    process.kill(part.pid, 'SIGKILL');
+    process.kill(part.pid, signal);
+  }
+
+  /** Makes somebody with an account an operator, as whoever runs the machines does. @param {string} username */
+  makeOperator(username) {
+    const { redis_url, database_url } = this.#record();
+    const env = { HUBBUB_REDIS_URL: redis_url, HUBBUB_DATABASE_URL: database_url };
+    execFileSync(join(TARGET, 'debug', 'hubbub-control'), ['user', 'make-operator', username], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+  }
+
+  #record() {
+    return JSON.parse(readFileSync(join(this.folder, 'stack.json'), 'utf8'));
   }
 
   async stop() {

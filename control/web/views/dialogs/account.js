@@ -2,8 +2,9 @@
 
 import { fill, h } from '../../dom.js';
 import { explain, fullTime, shortTime } from '../../format.js';
-import { makeForm, open } from '../dialog.js';
+import { open } from '../dialog.js';
 import { field } from '../login.js';
+import { makeForm } from './form.js';
 
 /** @typedef {import('../../chat.js').Chat} Chat */
 /** @typedef {import('../../client/types.js').LoginSession} LoginSession */
@@ -12,18 +13,23 @@ import { field } from '../login.js';
 export function openAccount(chat, { onLogout, onRenamed }) {
   const sessions = h('ul', { class: 'sessions', role: 'list' });
   const note = h('p', { class: 'results-note', role: 'status' }, 'Loading…');
+  const operations = section('For operators', h('a', { href: '/ops' }, 'How the system is'));
+  operations.hidden = true;
   const dialog = open(
     'Your account',
     h('div', { class: 'dialog-body' },
       section('Your name', nameForm()),
       section('Where you are signed in', note, sessions),
       section('Password', passwordForm()),
+      operations,
       h('div', { class: 'dialog-actions spread' },
         h('span', { class: 'field-note' }, `Signed in as ${chat.user.username}`),
         h('button', { class: 'button', type: 'button', onclick: signOut }, 'Sign out')),
     ),
   );
   load();
+  // Whoever is no operator does not see it; one who was made one meanwhile does.
+  chat.api.me().then(({ operator }) => (operations.hidden = !operator), () => {});
 
   function nameForm() {
     return makeForm({

@@ -3,7 +3,9 @@
 import { h } from '../../dom.js';
 import { explain, nameOf } from '../../format.js';
 import { personAvatar } from '../avatar.js';
-import { confirm, makeForm, open, openSearch } from '../dialog.js';
+import { confirm, open } from '../dialog.js';
+import { openSearch } from './find.js';
+import { makeForm } from './form.js';
 
 /** @typedef {import('../../chat.js').Chat} Chat */
 /** @typedef {import('../../client/types.js').User} User */

@@ -3,7 +3,9 @@
 import { h } from '../../dom.js';
 import { explain, plural } from '../../format.js';
 import { icon } from '../../icons.js';
-import { confirm, makeForm, open, openSearch } from '../dialog.js';
+import { confirm, open } from '../dialog.js';
+import { openSearch } from './find.js';
+import { makeForm } from './form.js';
 import { field } from '../login.js';
 
 /** @typedef {import('../../chat.js').Chat} Chat */

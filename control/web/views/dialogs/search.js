@@ -3,7 +3,7 @@
 import { h } from '../../dom.js';
 import { inWords, shortTime } from '../../format.js';
 import { personAvatar } from '../avatar.js';
-import { openSearch } from '../dialog.js';
+import { openSearch } from './find.js';
 
 /** @typedef {import('../../chat.js').Chat} Chat */
 

@@ -1,6 +1,6 @@
 //! The web client, embedded in the binary.
 //!
-//! The page names its files below the hash of them all, so browsers keep them for ever and ask for the page alone; modules
+//! Pages name their files below the hash of them all, so browsers keep those for ever and ask for the page alone; modules
 //! name each other relatively, and stay below the same hash.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -27,7 +27,8 @@ struct Web;
 
 /// Below it: the hash of all files, then a file.
 const ASSETS: &str = "assets/";
-const PAGE: &str = "index.html";
+/// By address: the chat, and the page for operators.
+const PAGES: [(&str, &str); 2] = [("", "index.html"), ("ops", "ops.html")];
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// Asked for again each time, and mostly answered with "not modified".
 const ASK_AGAIN: &str = "no-cache";
@@ -44,14 +45,15 @@ async fn file(request: Request) -> Response {
     }
     let known = request.headers().get(IF_NONE_MATCH);
     let path = request.uri().path().trim_start_matches('/');
-    let path = if path.is_empty() { PAGE } else { path };
+    let page = PAGES.iter().find(|(address, _)| *address == path);
+    let path = page.map_or(path, |(_, file)| file);
     let (hash, name) = path
         .strip_prefix(ASSETS)
         .and_then(|rest| rest.split_once('/'))
         .map_or((None, path), |(hash, name)| (Some(hash), name));
     let Some(file) = Web::get(name) else { return Problem(Error::NotFound("path")).into_response() };
-    if name == PAGE {
-        return page(&file, known);
+    if PAGES.iter().any(|(_, file)| *file == name) {
+        return respond_page(name, &file, known);
     }
     // A page of another version, from before an upgrade or from a neighbour, gets what there is, and does not keep it.
     let is_current = hash.is_some_and(|hash| hash == hash_of_all());
@@ -59,11 +61,11 @@ async fn file(request: Request) -> Response {
     respond(name, file.data.into_owned(), &tag, if is_current { FOR_EVER } else { ASK_AGAIN }, known)
 }
 
-/// The page, with the addresses of its files filled in.
-fn page(file: &EmbeddedFile, known: Option<&HeaderValue>) -> Response {
+/// A page, with the addresses of its files filled in.
+fn respond_page(name: &str, file: &EmbeddedFile, known: Option<&HeaderValue>) -> Response {
     let hash = hash_of_all();
     let page = String::from_utf8_lossy(&file.data).replace("\"./", &format!("\"/{ASSETS}{hash}/"));
-    respond(PAGE, page.into_bytes(), &format!("W/\"{hash}\""), ASK_AGAIN, known)
+    respond(name, page.into_bytes(), &format!("W/\"{hash}\""), ASK_AGAIN, known)
 }
 
 fn respond(
@@ -123,18 +125,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn browsers_keep_what_the_page_names_and_ask_for_the_page() {
-        let page = get("/", None).await;
-        assert_eq!(page.headers()[CACHE_CONTROL], ASK_AGAIN);
-        let tag = page.headers()[ETAG].to_str().unwrap().to_owned();
-        let page = text(page).await;
-        let app = page.split('"').find(|part| part.ends_with("/app.js")).unwrap();
-        let kept = get(app, None).await;
-        assert_eq!(kept.status(), StatusCode::OK);
-        assert_eq!(kept.headers()[CACHE_CONTROL], FOR_EVER);
-        assert!(kept.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("text/javascript"));
-        let again = get("/", Some(("if-none-match", &tag))).await;
-        assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+    async fn browsers_keep_what_pages_name_and_ask_for_pages() {
+        for (address, start) in [("/", "/app.js"), ("/ops", "/ops.js")] {
+            let page = get(address, None).await;
+            assert_eq!(page.headers()[CACHE_CONTROL], ASK_AGAIN);
+            assert!(page.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("text/html"));
+            let tag = page.headers()[ETAG].to_str().unwrap().to_owned();
+            let page = text(page).await;
+            assert!(!page.contains("\"./"), "{page}");
+            let script = page.split('"').find(|part| part.ends_with(start)).unwrap();
+            let kept = get(script, None).await;
+            assert_eq!(kept.status(), StatusCode::OK);
+            assert_eq!(kept.headers()[CACHE_CONTROL], FOR_EVER);
+            assert!(kept.headers()[CONTENT_TYPE].to_str().unwrap().starts_with("text/javascript"));
+            let again = get(address, Some(("if-none-match", &tag))).await;
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+        }
     }
 
     #[tokio::test]

@@ -6,15 +6,13 @@
 //! an instance that sends with nonces to a shard reads that shard's recent entries too, as far as it has to.
 //! Where replicas are waited for and do not confirm in time, the caller hears that the outcome is unknown as well.
 
-use std::time::Duration;
-
 use hubbub_common::clock::now_ms;
 use hubbub_common::config::Ack;
 use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::{Entry, Notice, Origin, Record, encode, new_origin};
 use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::keys;
-use hubbub_common::redis::{Commands, Fault, Reply};
+use hubbub_common::redis::{Commands, Fault, Replication, not_replicated};
 use hubbub_common::shard::{Shard, Shards};
 use redis::streams::StreamRangeReply;
 use redis::{RedisError, cmd, from_redis_value};
@@ -34,15 +32,8 @@ pub struct Publisher {
     origin: Origin,
     by_shard: Vec<Mutex<OfShard>>,
     control: Mutex<OfShard>,
-    /// Where replicas are waited for.
-    replicas: Option<Replicas>,
-}
-
-/// `WAIT` holds up what comes after it, so appends then have a connection of their own.
-struct Replicas {
-    appends: Commands,
-    count: u32,
-    wait: Duration,
+    /// Where replicas are waited for: `WAIT` holds up what comes after it, so appends then have connections of their own.
+    replicated: Option<(Commands, Replication)>,
 }
 
 struct OfShard {
@@ -58,13 +49,8 @@ impl Publisher {
     pub fn new(shards: Shards, window_ms: u64, ack: Ack, redis: &Commands) -> Self {
         let of_shard = || Mutex::new(OfShard { seq: 0, read: EntryId::ZERO, dedupe: Dedupe::new(window_ms) });
         let by_shard = shards.all().map(|_| of_shard()).collect();
-        let replicas = match ack {
-            Ack::Stored => None,
-            Ack::Replicated { replicas, wait } => {
-                Some(Replicas { appends: redis.apart(), count: replicas, wait })
-            }
-        };
-        Self { shards, window_ms, origin: new_origin(), by_shard, control: of_shard(), replicas }
+        let replicated = Replication::of(ack).map(|replication| (redis.apart(), replication));
+        Self { shards, window_ms, origin: new_origin(), by_shard, control: of_shard(), replicated }
     }
 
     /// Appends one record; gives its id, or that of the first with the same user and nonce.
@@ -76,7 +62,7 @@ impl Publisher {
         if let Some((user, nonce)) = record.nonce() {
             self.read_on(redis, shard, &mut of_shard).await?;
             // Where replicas are waited for, a repeat is appended too: that it is confirmed says that the first is.
-            if let Some(first) = of_shard.dedupe.find(user, nonce).filter(|_| self.replicas.is_none()) {
+            if let Some(first) = of_shard.dedupe.find(user, nonce).filter(|_| self.replicated.is_none()) {
                 return Ok(first);
             }
         }
@@ -84,13 +70,15 @@ impl Publisher {
         let entry = encode(self.origin, of_shard.seq, &[record.encode()]);
         let mut add = cmd("XADD");
         add.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(entry);
-        let appends = self.replicas.as_ref().map_or(redis, |replicas| &replicas.appends);
-        let reply = appends.send(&add).await.map_err(|fault| match fault {
+        let appends = self.replicated.as_ref().map_or(redis, |(appends, _)| appends);
+        let mut reply = appends.send(&add).await.map_err(|fault| match fault {
             Fault::Refused(error) => error.into(),
             Fault::Unknown(error) => unknown(&error),
         })?;
-        if let Some(replicas) = &self.replicas {
-            replicas.confirm(&reply).await?;
+        if let Some((_, replication)) = &self.replicated
+            && !replication.is_done(shard, &mut reply.connection).await.map_err(|error| unknown(&error))?
+        {
+            return Err(unknown(&not_replicated()));
         }
         let id: String = from_redis_value(reply.value).map_err(RedisError::from)?;
         let id = id.parse::<EntryId>().ok().and_then(|entry| MessageId::pack(entry, 0));
@@ -157,21 +145,6 @@ impl Publisher {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Replicas {
-    /// Waits until replicas have what was written on the connection of this reply.
-    async fn confirm(&self, reply: &Reply) -> Result<(), Error> {
-        let mut wait = cmd("WAIT");
-        wait.arg(self.count).arg(u64::try_from(self.wait.as_millis()).unwrap_or(1));
-        let have: Result<u32, RedisError> = wait.query_async(&mut reply.connection.clone()).await;
-        let have = have.map_err(|error| unknown(&error))?;
-        if have >= self.count {
-            return Ok(());
-        }
-        let problem = format!("Redis: {have} of {} replicas confirmed in time", self.count);
-        Err(Error::Unknown(problem))
     }
 }
 

@@ -68,12 +68,13 @@ pub async fn join(app: &App, caller: &Caller, room: RoomId) -> Result<Room, Erro
 /// Ends the caller's membership.
 pub async fn leave(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error> {
     let seen = get(app, caller, room).await?;
-    let role = seen.role.ok_or(Error::NotFound("room"))?;
     if seen.kind == Kind::Direct {
         return Err(Error::Forbidden("a direct room can't be left"));
     }
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
+    rooms::lock(&*transaction, room).await?;
+    let role = rooms::role_of(&*transaction, room, caller.user).await?.ok_or(Error::NotFound("room"))?;
     if role == Role::Owner && rooms::count_owners(&*transaction, room).await? <= 1 {
         return Err(Error::Conflict("the last owner can't leave the room"));
     }
@@ -176,6 +177,7 @@ pub async fn update(
     }
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
+    still_manages(&*transaction, caller, room).await?;
     if !rooms::update(&*transaction, room, name, topic).await? {
         return Err(Error::Conflict("a public room with this name exists"));
     }
@@ -190,12 +192,12 @@ pub async fn update(
 /// Deletes a room with its memberships. What was said in it is not to be had any more, and is removed
 /// in the background ([`purge`]).
 pub async fn delete(app: &App, caller: &Caller, room: RoomId) -> Result<(), Error> {
-    let (own, _) = administered(app, caller, room).await?;
-    if own != Role::Owner {
-        return Err(Error::Forbidden("only an owner deletes a room"));
-    }
+    administered(app, caller, room).await?;
     let mut database = app.database().await?;
     let transaction = database.transaction().await?;
+    if still_manages(&*transaction, caller, room).await? != Role::Owner {
+        return Err(Error::Forbidden("only an owner deletes a room"));
+    }
     let members = rooms::delete(&*transaction, room, purge::up_to(now_ms())).await?;
     audit::add(&*transaction, Some(caller.user), "room deleted", &format!("room {room}"), &caller.origin)
         .await?;

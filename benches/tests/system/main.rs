@@ -26,6 +26,7 @@ mod peers;
 mod persister;
 mod postgres;
 mod presence;
+mod races;
 mod redis_dies;
 mod redis_fails_over;
 mod redis_full;

@@ -55,7 +55,7 @@ pub(crate) fn post(rest: &Rest, path: &str, body: &Value, status: u16) -> Value 
     call(rest, &Method::POST, path, Some(body), status).json
 }
 
-fn put(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
+pub(crate) fn put(rest: &Rest, path: &str, body: &Value, status: u16) -> Value {
     call(rest, &Method::PUT, path, Some(body), status).json
 }
 

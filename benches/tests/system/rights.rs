@@ -395,7 +395,7 @@ async fn what_one_instance_left_to_tell_is_told_by_another() {
         database.query_one("SELECT count(*) FROM pending_changes", &[]).unwrap().get::<_, i64>(0)
     };
     block_in_place(|| {
-        let mut database = postgres::Client::connect(cast.stack.database_url().unwrap(), NoTls).unwrap();
+        let mut database = Database::connect(cast.stack.database_url().unwrap(), NoTls).unwrap();
         assert_eq!(waiting(&mut database), 0, "all that was done so far is told");
         let (room, user) = (room.as_i64(), user.as_i64());
         let mut transaction = database.transaction().unwrap();
@@ -411,7 +411,7 @@ async fn what_one_instance_left_to_tell_is_told_by_another() {
     refused(&mut bob, json!({"op": "send", "room": cast.room, "body": "x"}), "not_joined").await;
     assert_eq!(bob.join(&cast.room, None).await["error"], "forbidden");
     let none_waits = || {
-        let mut database = postgres::Client::connect(cast.stack.database_url().unwrap(), NoTls).unwrap();
+        let mut database = Database::connect(cast.stack.database_url().unwrap(), NoTls).unwrap();
         (waiting(&mut database) == 0).then_some(())
     };
     assert!(block_in_place(|| wait::until(EVENT_MAX, none_waits)).is_some(), "it is told once");

@@ -55,7 +55,7 @@ pub(super) struct PageQuery {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<i64>,
     /// The `next` of the page before.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl PageQuery {
@@ -69,27 +69,18 @@ impl PageQuery {
     }
 }
 
-/// Which part of a list, and of what.
+/// Of what, beside a [`PageQuery`].
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct FindQuery {
     /// Only what is named so, or begins so, without regard to case.
-    pub(super) query: Option<String>,
-    /// How many, 50 unless asked otherwise.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<i64>,
-    /// The `next` of the page before.
-    pub(super) cursor: Option<String>,
+    query: Option<String>,
 }
 
 impl FindQuery {
-    pub(super) fn limit(&self) -> Result<i64, Error> {
-        limit(self.limit)
-    }
-
-    /// A cursor that is an id; the beginning where there is none.
-    pub(super) fn after_id(&self) -> Result<i64, Error> {
-        after_id(self.cursor.as_ref())
+    /// How the names have to begin.
+    pub(super) fn prefix(&self) -> &str {
+        self.query.as_deref().unwrap_or_default()
     }
 }
 

@@ -73,18 +73,18 @@ pub(super) async fn mine(
     path = "/rooms/public",
     operation_id = "public_rooms",
     tag = "rooms",
-    params(FindQuery),
+    params(FindQuery, PageQuery),
     responses((status = 200, body = Page<Room>)),
 )]
 pub(super) async fn public(
     State(app): State<App>,
     LoggedIn(caller): LoggedIn,
-    Query(query): Query<FindQuery>,
+    Query(find): Query<FindQuery>,
+    Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<Room>>, Problem> {
-    let (limit, after) = (query.limit()?, query.after_id()?);
-    let prefix = query.query.as_deref().unwrap_or_default();
+    let (limit, after) = (page.limit()?, page.after_id()?);
     let database = app.database().await?;
-    let rooms = store::public(&**database, caller.user, prefix, after, limit).await?;
+    let rooms = store::public(&**database, caller.user, find.prefix(), after, limit).await?;
     Ok(Page::of(rooms, limit, |room| room.id.to_string()))
 }
 

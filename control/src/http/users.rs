@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::extract::{Json, LoggedIn, Path, Query};
-use super::page::{FindQuery, Page};
+use super::page::{FindQuery, Page, PageQuery};
 use super::problem::Problem;
 use crate::accounts;
 use crate::app::App;
@@ -62,18 +62,18 @@ pub(super) async fn update_own(
     get,
     path = "/users",
     tag = "users",
-    params(FindQuery),
+    params(FindQuery, PageQuery),
     responses((status = 200, body = Page<User>)),
 )]
 pub(super) async fn find_users(
     State(app): State<App>,
     _: LoggedIn,
-    Query(query): Query<FindQuery>,
+    Query(find): Query<FindQuery>,
+    Query(page): Query<PageQuery>,
 ) -> Result<axum::Json<Page<User>>, Problem> {
-    let limit = query.limit()?;
-    let prefix = query.query.as_deref().unwrap_or_default();
-    let after = query.cursor.as_deref().unwrap_or_default();
+    let limit = page.limit()?;
+    let after = page.cursor.as_deref().unwrap_or_default();
     let database = app.database().await?;
-    let found = users::search(&**database, prefix, after, limit).await?;
+    let found = users::search(&**database, find.prefix(), after, limit).await?;
     Ok(Page::of(found, limit, |user| user.username.clone()))
 }

@@ -1,8 +1,10 @@
 //! The checked settings that gateway and control plane share, and the parsers for both.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -262,6 +264,15 @@ pub fn within<T: FromStr + PartialOrd + fmt::Display>(
 /// What stands in a file.
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
+}
+
+/// The credential that systemd has put into a service's folder under the name of a setting, without its line's end.
+pub fn credential(folder: &Path, name: &str) -> Option<Result<String, String>> {
+    match std::fs::read_to_string(folder.join(name)) {
+        Ok(text) => Some(Ok(text.trim_end_matches('\n').to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(format!("the credential can't be read: {error}"))),
+    }
 }
 
 /// Whole seconds within bounds.

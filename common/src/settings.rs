@@ -1,14 +1,18 @@
 //! Every setting of both programs, and how they are read.
 //!
 //! A setting is an environment variable `HUBBUB_X_Y` and the flag `--x-y`; the flag wins, then the variable,
-//! then its older alias, then the default. An empty value counts as absent. Values are parsed once at start
-//! into checked types ([`crate::config`] and each program's own `config`); a bad one is a [`SettingError`],
-//! which names the variable and ends the program with exit code 2.
+//! then a credential of the variable's name that systemd gave the service (`LoadCredential=`), then its older
+//! alias, then the default. An empty value counts as absent. Values are parsed once at start into checked types
+//! ([`crate::config`] and each program's own `config`); a bad one is a [`SettingError`], which names the variable
+//! and ends the program with exit code 2.
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 
 use clap::{Arg, ArgMatches};
+
+use crate::config::credential;
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -270,7 +274,7 @@ impl Settings {
     /// From parsed flags and the process's environment.
     pub fn from_process(settings: &[Setting], flags: &ArgMatches) -> Result<Self, SettingError> {
         let flag = |name: &str| flags.try_get_one::<String>(name).ok().flatten().cloned();
-        Self::from_sources(settings, flag, environment)
+        Self::from_sources(settings, flag, variable_or_credential)
     }
 
     /// From parsed flags and the process's environment, as far as a command uses them; what it has no use for is as if
@@ -346,6 +350,14 @@ pub fn unknown_variables() -> Vec<String> {
         .collect();
     unknown.sort();
     unknown
+}
+
+/// systemd names the folder of a service's credentials in a variable.
+fn variable_or_credential(name: &str) -> Option<Result<String, String>> {
+    environment(name).filter(|value| value.as_deref() != Ok("")).or_else(|| {
+        let folder = environment("CREDENTIALS_DIRECTORY")?.ok()?;
+        credential(Path::new(&folder), name)
+    })
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the settings module")]

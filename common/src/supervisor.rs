@@ -18,9 +18,11 @@ pub fn alive(how: &str) {
     tell(&[NotifyState::Watchdog, NotifyState::Status(how)]);
 }
 
-/// On the way out.
-pub fn stopping(how: &str) {
-    tell(&[NotifyState::Stopping, NotifyState::Status(how)]);
+/// On the way out, which may take so long: systemd waits for it even where its `TimeoutStopSec` is shorter.
+pub fn stopping(how: &str, within: Duration) {
+    // The library's own word for it ends at 71 minutes.
+    let within = format!("EXTEND_TIMEOUT_USEC={}", within.as_micros());
+    tell(&[NotifyState::Stopping, NotifyState::Custom(&within), NotifyState::Status(how)]);
 }
 
 /// How often to tell [`alive`].

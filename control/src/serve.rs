@@ -191,7 +191,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("stopping");
-        supervisor::stopping("finishing requests");
+        supervisor::stopping("finishing requests", 2 * http::server::STOP_MAX);
     };
     http::server::serve(public, http::public(app.clone()), &app.config, stopped).await;
     roll::leave(&app).await;

@@ -36,6 +36,8 @@ const COMES_FREE_PAUSE: Duration = Duration::from_millis(50);
 const LAST_LEAVE_MAX: Duration = Duration::from_secs(5);
 /// How long the other gateways may take to be told.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// How long the process may take to end after that.
+const END_MAX: Duration = Duration::from_secs(5);
 /// How often the recorder tidies its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency histograms, seconds.
@@ -156,7 +158,7 @@ fn run(config: Config) -> Result<(), Failed> {
         stopped.await?;
         tracing::info!(connections = status.connections(), "draining");
         status.set_draining();
-        supervisor::stopping(&status.summary());
+        supervisor::stopping(&status.summary(), config.drain + LAST_LEAVE_MAX + LEAVE_MAX + END_MAX);
         for core in &links.cores {
             if core.tell(Tell::Drain.into()).is_err() {
                 tracing::warn!("a core is too far behind to be told to drain");

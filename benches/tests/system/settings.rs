@@ -96,6 +96,26 @@ fn check(program: &str, args: &[&str]) {
     }
 }
 
+/// As systemd hands them over (`LoadCredential=`): read where there is no variable.
+#[test]
+fn a_setting_may_be_a_credential() {
+    let credentials = tempfile::tempdir().unwrap();
+    std::fs::write(credentials.path().join("HUBBUB_SHARDS"), "0\n").unwrap();
+    let complaint = |env: &[(&str, &str)]| {
+        let mut command = Command::new(sibling("hubbub-gateway").unwrap());
+        command
+            .env("CREDENTIALS_DIRECTORY", credentials.path())
+            .env("HUBBUB_REDIS_URL", "redis://127.0.0.1:1");
+        let output = command.envs(env.iter().copied()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, line) = complaint(&[("HUBBUB_SHARDS", "")]);
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains("HUBBUB_SHARDS") && line.contains("got \"0\""), "{line}");
+    let (code, line) = complaint(&[("HUBBUB_SHARDS", "64")]);
+    assert_eq!(code, Some(1), "{line}");
+}
+
 #[test]
 fn gateway() {
     check("hubbub-gateway", &[]);

@@ -33,7 +33,7 @@ const PROXY_HEADER_MAX: Duration = Duration::from_secs(5);
 /// Pause after the kernel refused to accept, for want of files most likely.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// How long requests under way get to finish at the end.
-const STOP_MAX: Duration = Duration::from_secs(5);
+pub(crate) const STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Serves until `stopped`, then lets what is under way finish.
 pub async fn serve(listener: TcpListener, routes: Router, config: &Config, stopped: impl Future) {

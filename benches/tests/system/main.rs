@@ -44,4 +44,5 @@ mod slow;
 mod stack;
 mod supervised;
 mod tidy;
+mod units;
 mod uploads;

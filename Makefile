@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos kills sim
+.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos kills sim deb deb-test
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +61,16 @@ check: setup ## formatting, lints, types and documentation, as CI wants them
 	control/web/test/node_modules/.bin/tsc -p control/web
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet
+
+deb: ## make the Debian package: target/debian/hubbub_*.deb
+	@.ci/setup deb
+	cargo build --release --bins -p hubbub-gateway -p hubbub-control
+	@.ci/deb $(TARGET)/release
+
+deb-test: setup ## install, upgrade and remove the package on a host with systemd made for it (as root, PROFILE=release)
+	@.ci/setup deb-test
+	cargo build --workspace --all-targets --profile $(PROFILE)
+	@PROFILE=$(PROFILE) .ci/deb-test
 
 fmt: ## format the code
 	cargo fmt --all

@@ -22,6 +22,7 @@ mod load;
 mod metrics;
 mod missing_servers;
 mod operators;
+mod packaged;
 mod peers;
 mod persister;
 mod postgres;

@@ -98,9 +98,9 @@ test('an operator sees what goes on, and sends a gateway’s clients away', asyn
   const { page } = root;
   await page.getByRole('heading', { name: 'Hubbub operations' }).waitFor();
   await page.getByText('Live', { exact: true }).waitFor();
-  await card(root, 'gateway-1').getByText('Serving').waitFor();
-  await card(root, 'gateway-2').getByText('Serving').waitFor();
-  await card(root, 'control-1').getByText('Leader').waitFor();
+  await card(root, 'gateway-1').getByText('Serving', { exact: true }).waitFor();
+  await card(root, 'gateway-2').getByText('Serving', { exact: true }).waitFor();
+  await card(root, 'control-1').getByText('Leader', { exact: true }).waitFor();
   for (const text of ['one', 'two', 'three']) await ada.say(text);
   await ada.sees('three');
   await ada.page.reload();
@@ -123,7 +123,7 @@ test('an operator sees what goes on, and sends a gateway’s clients away', asyn
   await dialog.waitFor({ state: 'detached' });
   await button.press('Enter');
   await dialog.getByRole('button', { name: 'Drain', exact: true }).press('Enter');
-  await card(root, leaving).getByText('Drained').waitFor();
+  await card(root, leaving).getByText('Drained', { exact: true }).waitFor();
   await button.waitFor({ state: 'hidden' });
   assert.equal(await page.evaluate(() => document.activeElement?.textContent), leaving, 'the focus stays near');
   await isAccessible(page, 'a drained gateway');
@@ -136,7 +136,7 @@ test('an operator sees what goes on, and sends a gateway’s clients away', asyn
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel' }).click();
 
   await startAnew(leaving);
-  await card(root, leaving).getByText('Serving').waitFor();
+  await card(root, leaving).getByText('Serving', { exact: true }).waitFor();
   await page.getByRole('link', { name: 'To the chat' }).click();
   await root.connected();
 });

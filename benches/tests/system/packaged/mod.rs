@@ -216,10 +216,10 @@ fn what_dies_or_hangs_is_started_again() {
         host.drop_in(unit, "WatchdogSec=5");
         host.run(&format!("systemctl start {unit}"));
         let first = host.show(unit, "MainPID");
-        host.run(&format!("systemctl kill --signal=KILL {unit}"));
+        host.run(&format!("systemctl kill --kill-whom=main --signal=KILL {unit}"));
         host.until_started_again(unit, &first);
         let second = host.show(unit, "MainPID");
-        host.run(&format!("systemctl kill --signal=STOP {unit}"));
+        host.run(&format!("systemctl kill --kill-whom=main --signal=STOP {unit}"));
         host.until_started_again(unit, &second);
         assert!(host.journal(unit).contains("Watchdog timeout"), "{}", host.journal(unit));
     }

@@ -91,11 +91,10 @@ fn judge(cursor: EntryId, passed: u64, footing: &Footing, read: &[EntryId], coun
     let has_vanished = cursor > EntryId::ZERO && !footing.has_cursor && !is_cursor_trimmed;
     // With the cursor's entry, all that were passed would have been trimmed.
     let begins_too_late = is_cursor_trimmed && extent.trimmed() < passed;
+    let is_unproven = is_cursor_trimmed && cursor > EntryId::ZERO && cursor != extent.last && !counts_prove;
     if has_vanished || begins_too_late || extent.added < passed {
         Verdict::Rewritten
-    } else if trimmed_unread(extent, read) > passed {
-        Verdict::Trimmed
-    } else if is_cursor_trimmed && cursor > EntryId::ZERO && cursor != extent.last && !counts_prove {
+    } else if trimmed_unread(extent, read) > passed || is_unproven {
         Verdict::Trimmed
     } else {
         Verdict::Whole

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
 
-/// One run of a gateway, as it was at its last heartbeat.
+/// One process of a gateway, as it was at its last heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GatewayReport {
     /// `HUBBUB_SERVER_ID`.
     pub server_id: String,
-    /// Tells this run from those before it: a drain is for one run only.
+    /// Tells this process from those before it: a drain is for one only.
     pub run: String,
     /// Of the program.
     pub version: String,

@@ -1,6 +1,7 @@
 //! What operators see and do: gateways, the audit log. Banning users is among the accounts.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 
 use hubbub_common::clock::now_ms;
 use hubbub_common::entry::Notice;
@@ -41,7 +42,11 @@ pub async fn gateways(app: &App) -> Result<Vec<GatewayReport>, Error> {
         let json: Option<String> = get.query_async(&mut app.redis.clone()).await?;
         reports.extend(json.and_then(|json| serde_json::from_str::<GatewayReport>(&json).ok()));
     }
-    reports.sort_by(|one, other| (&one.server_id, &one.run).cmp(&(&other.server_id, &other.run)));
+    // A process that Redis forgot for a moment is on the roll twice, until the first time is forgotten too: the newer
+    // report counts.
+    let key = |one: &GatewayReport| (one.server_id.clone(), one.run.clone(), Reverse(one.seen_at));
+    reports.sort_by_cached_key(key);
+    reports.dedup_by(|later, first| later.run == first.run);
     Ok(reports)
 }
 

@@ -328,3 +328,38 @@ async fn an_operator_drains_one_gateway() {
     });
     Client::connect(url, Proof::Bearer(&token), &mut Jar::default()).await.close().await;
 }
+
+/// Presence is noted anew, under another name, where Redis has lost it; the gateway is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_redis_forgot_is_drained_all_the_same() {
+    let stack =
+        block_in_place(|| Stack::builder().gateways(1).controls(1).without_haproxy().start().unwrap());
+    let (root, ada) = block_in_place(|| (operator(&stack), Person::register(stack.control(0).url(), "ada")));
+    let mut client = ada.connect(stack.gateway(0).url(), &mut Jar::default()).await;
+    block_in_place(|| {
+        let listed = || {
+            let list = get(&root, "/admin/gateways", 200);
+            list["items"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| text(&one["run"]).to_owned())
+                .collect::<Vec<_>>()
+        };
+        let run = wait::until(FOLLOWS_MAX, || listed().pop()).expect("the gateway");
+        let mut redis = redis::Client::open(stack.redis_url().unwrap()).unwrap().get_connection().unwrap();
+        let mut noted = || -> Vec<String> {
+            redis::cmd("ZRANGE").arg("gateways").arg(0).arg(-1).query(&mut redis).unwrap()
+        };
+        let before = noted();
+        assert_eq!(before.len(), 1);
+        let mut forgetful =
+            redis::Client::open(stack.redis_url().unwrap()).unwrap().get_connection().unwrap();
+        redis::cmd("DEL").arg("gateways").exec(&mut forgetful).unwrap();
+        let anew = wait::until(EVENT_MAX, || Some(noted()).filter(|now| now.len() == 1 && *now != before));
+        anew.expect("another name");
+        wait::until(EVENT_MAX, || (listed() == [run.as_str()]).then_some(())).expect("the same process");
+        post(&root, "/admin/gateways/gateway-1/drain", &json!({}), 204);
+    });
+    assert_eq!(client.expect("bye").await["code"], "drain");
+}

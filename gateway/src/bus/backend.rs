@@ -115,7 +115,8 @@ pub trait Streams: 'static {
     /// Whether the backend answers, and which data it has.
     fn heartbeat(&self) -> impl Future<Output = Result<Epoch, BusError>>;
 
-    /// Tells this run of the gateway from every other, where there are others and they know of it.
+    /// Tells this process from every other that is or was the gateway, where others know of it. The same for as long as it
+    /// runs: an operator's wish may be read again, or late.
     fn run(&self) -> Option<String> {
         None
     }

@@ -33,9 +33,9 @@ pub struct RedisBackend {
     server_id: String,
     /// Whether a control plane knows the messages that are no longer in their streams.
     has_history: bool,
-    /// This process, to which answers of the control plane go.
+    /// This process, as the control plane knows it: answers and operators' wishes name it.
     run_id: String,
-    /// What presence is noted as: see [`Presence`](super::backend::Presence).
+    /// What presence is noted as, another each time that Redis has lost it: see [`Presence`](super::backend::Presence).
     run: RefCell<String>,
     known: RefCell<Known>,
     /// The last one that was said.

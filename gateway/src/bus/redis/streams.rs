@@ -232,13 +232,18 @@ impl Streams for RedisBackend {
     }
 
     fn run(&self) -> Option<String> {
-        Some(self.run.borrow().clone()).filter(|run| !run.is_empty())
+        Some(self.run_id.clone())
     }
 
     async fn report(&self, report: &GatewayReport, lives: Duration) -> Result<(), BusError> {
         let json = serde_json::to_string(report).map_err(|error| BusError(error.to_string()))?;
+        // Beside the roll, which has it by this name.
+        let noted_as = self.run.borrow().clone();
+        if noted_as.is_empty() {
+            return Ok(());
+        }
         let mut set = cmd("SET");
-        set.arg(keys::gateway(&report.run)).arg(json).arg("EX").arg(lives.as_secs().max(1));
+        set.arg(keys::gateway(&noted_as)).arg(json).arg("EX").arg(lives.as_secs().max(1));
         set.query_async::<()>(&mut self.commands()).await.map_err(bus_error)
     }
 }

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::haproxy::{self, Front};
 use super::hubbub::{Variable, control, gateway, migrate};
 use super::part::Part;
 use super::wait::until;
-use super::{Folder, RedisShape, Stack, StackError, haproxy, pgbouncer, postgres, procfs, redis};
+use super::{Folder, RedisShape, Stack, StackError, pgbouncer, postgres, procfs, redis};
 
 /// How long a killed stack may take to be gone.
 const DYING_MAX: Duration = Duration::from_secs(10);
@@ -45,8 +46,8 @@ pub struct Builder {
     postgres: Server,
     postgres_alone: bool,
     around_postgres: AroundPostgres,
-    haproxy: bool,
-    public_port: Option<u16>,
+    haproxies: usize,
+    front: Front,
     folder: Option<PathBuf>,
     env: Vec<Variable>,
     env_of_one: Vec<(String, Variable)>,
@@ -64,8 +65,8 @@ impl Default for Builder {
             postgres: Server::Private,
             postgres_alone: false,
             around_postgres: AroundPostgres::default(),
-            haproxy: true,
-            public_port: None,
+            haproxies: 1,
+            front: Front::default(),
             folder: None,
             env: Vec::new(),
             env_of_one: Vec::new(),
@@ -100,13 +101,33 @@ impl Builder {
     /// Redis and Postgres, and nothing of ours.
     #[must_use]
     pub fn servers_only(self) -> Self {
-        Self { gateways: 0, controls: 0, haproxy: false, postgres_alone: true, ..self }
+        Self { gateways: 0, controls: 0, haproxies: 0, postgres_alone: true, ..self }
     }
 
     /// No `HAProxy`: clients use the parts' own addresses.
     #[must_use]
-    pub fn without_haproxy(mut self) -> Self {
-        self.haproxy = false;
+    pub fn without_haproxy(self) -> Self {
+        self.haproxies(0)
+    }
+
+    /// How many `HAProxy`s: `haproxy`, `haproxy-2` and so on, each in front of everything.
+    #[must_use]
+    pub fn haproxies(mut self, count: usize) -> Self {
+        self.haproxies = count;
+        self
+    }
+
+    /// `HAProxy` speaks TLS, as in production. See [`Stack::authority`] and [`Stack::plain_url`].
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.front.tls = true;
+        self
+    }
+
+    /// From how many addresses `HAProxy` connects to each gateway.
+    #[must_use]
+    pub fn haproxy_sources(mut self, count: u8) -> Self {
+        self.front.sources = count;
         self
     }
 
@@ -182,7 +203,7 @@ impl Builder {
     /// Where `HAProxy` listens, instead of on a free port.
     #[must_use]
     pub fn public_port(mut self, port: u16) -> Self {
-        self.public_port = Some(port);
+        self.front.public_port = Some(port);
         self
     }
 
@@ -217,7 +238,7 @@ impl Builder {
                 None => folder.secret("jwt-secret")?,
             },
             folder,
-            haproxy: None,
+            haproxies: Vec::new(),
             gateways: Vec::new(),
             controls: Vec::new(),
             postgres: None,
@@ -240,12 +261,13 @@ impl Builder {
             stack.controls.push(part);
         }
         for name in numbered("gateway", self.gateways) {
-            let part = self.begin(&name, || gateway(&stack.folder, &name, self.env_of_all(&stack)))?;
+            let part = self.begin(&name, || gateway(&stack.folder, &name, self.env_of_gateways(&stack)))?;
             stack.gateways.push(part);
         }
-        if self.haproxy {
-            let make = || haproxy::haproxy(&stack.folder, self.public_port, &stack.gateways, &stack.controls);
-            stack.haproxy = Some(self.begin("haproxy", make)?);
+        for number in 1..=self.haproxies {
+            let make = || self.front.haproxy(&stack.folder, number, &stack.gateways, &stack.controls);
+            let part = self.begin(&haproxy::name(number), make)?;
+            stack.haproxies.push(part);
         }
         Ok(stack)
     }
@@ -318,7 +340,7 @@ impl Builder {
 
     /// Whether another try would meet the same port.
     fn is_fixed(&self, name: &str) -> bool {
-        name == "haproxy" && self.public_port.is_some()
+        name == haproxy::name(1) && self.front.public_port.is_some()
     }
 
     fn env_of_all(&self, stack: &Stack) -> Vec<Variable> {
@@ -342,6 +364,16 @@ impl Builder {
         env.push(pair("HUBBUB_UPLOADS_URL", &format!("file://{}", stack.folder().join("uploads").display())));
         env.extend(self.env.iter().cloned());
         env.push(pair("HUBBUB_JWT_SECRET", stack.jwt_secret()));
+        env
+    }
+
+    /// Gateways learn from `HAProxy` who their clients are, and only from it: tests connect to them directly, too.
+    fn env_of_gateways(&self, stack: &Stack) -> Vec<Variable> {
+        let mut env = self.env_of_all(stack);
+        if self.haproxies > 0 {
+            env.push(("HUBBUB_PROXY_PROTOCOL".into(), "on".into()));
+            env.push(("HUBBUB_TRUSTED_PROXIES".into(), haproxy::SOURCES.into()));
+        }
         env
     }
 

@@ -32,10 +32,11 @@ pub mod procfs;
 mod programs;
 mod redis;
 mod spawn;
+mod tls;
 pub mod wait;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use builder::{Builder, Report};
 pub use error::StackError;
@@ -47,7 +48,7 @@ pub use programs::{find, sibling};
 pub use redis::RedisShape;
 pub use spawn::{Launch, spawn};
 
-/// The shipped configuration of `HAProxy`, in which a stack changes addresses only.
+/// The shipped configuration of `HAProxy`, in which a stack changes the server lines only.
 pub const HAPROXY_CFG: &str = include_str!("../../../haproxy/haproxy.cfg");
 
 fn random<const N: usize>() -> Result<[u8; N], StackError> {
@@ -62,7 +63,7 @@ fn random<const N: usize>() -> Result<[u8; N], StackError> {
 #[derive(Debug)]
 pub struct Stack {
     // In the order of dropping: clients of a part go before it, the folder goes last.
-    haproxy: Option<Part>,
+    haproxies: Vec<Part>,
     gateways: Vec<Part>,
     controls: Vec<Part>,
     pgbouncer: Option<Part>,
@@ -83,7 +84,7 @@ impl Stack {
 
     /// Where clients connect: `HAProxy`, or without it the first gateway.
     pub fn public_url(&self) -> &str {
-        self.haproxy.as_ref().or(self.gateways.first()).map_or("", Part::url)
+        self.haproxy().or(self.gateways.first()).map_or("", Part::url)
     }
 
     /// `HUBBUB_JWT_SECRET` of all parts.
@@ -141,15 +142,30 @@ impl Stack {
         self.replica.as_ref()
     }
 
-    /// The proxy.
+    /// The proxy; of several the first.
     pub fn haproxy(&self) -> Option<&Part> {
-        self.haproxy.as_ref()
+        self.haproxies.first()
+    }
+
+    /// All proxies.
+    pub fn haproxies(&self) -> &[Part] {
+        &self.haproxies
+    }
+
+    /// Where the proxy sends clients without TLS away to TLS, if it speaks that.
+    pub fn plain_url(&self) -> Option<String> {
+        self.haproxy().and_then(haproxy::plain_url)
+    }
+
+    /// The file with the certificate that vouches for the proxy's, if it speaks TLS.
+    pub fn authority(&self) -> PathBuf {
+        haproxy::authority(self.folder())
     }
 
     /// Every part, in the order in which they were started.
     pub fn parts(&self) -> impl Iterator<Item = &Part> {
         let servers = self.redis.iter().chain(&self.postgres).chain(&self.replica).chain(&self.pgbouncer);
-        servers.chain(&self.controls).chain(&self.gateways).chain(&self.haproxy)
+        servers.chain(&self.controls).chain(&self.gateways).chain(&self.haproxies)
     }
 
     /// Where the parts live.

@@ -208,11 +208,16 @@ impl Part {
 
     /// Asks it to leave in good order, and waits until it has.
     pub fn stop(&self) -> Result<(), StackError> {
+        self.stop_within(STOP_MAX)
+    }
+
+    /// The same for one that has much to do before.
+    pub fn stop_within(&self, time: Duration) -> Result<(), StackError> {
         self.resume()?;
-        if self.end(self.kind.stop_signal(), STOP_MAX) {
+        if self.end(self.kind.stop_signal(), time) {
             return Ok(());
         }
-        let error = self.error(&format!("did not stop within {} s", STOP_MAX.as_secs()));
+        let error = self.error(&format!("did not stop within {} s", time.as_secs()));
         self.kill()?;
         Err(error)
     }

@@ -3,7 +3,6 @@
 mod cli;
 mod cluster;
 mod sentinel;
-mod tls;
 
 use std::fs;
 
@@ -11,10 +10,13 @@ use super::part::{Kind, Part, Process};
 use super::ports::Lease;
 use super::spawn::Launch;
 use super::wait::Probe;
-use super::{Folder, StackError, find};
+use super::{Folder, StackError, find, tls};
 
 pub(super) use cluster::cluster;
 pub(super) use sentinel::sentinels;
+
+/// The only server, where there is one.
+const PART: &str = "redis";
 
 /// How the servers of a private Redis are arranged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,12 +56,12 @@ impl Options {
 pub(super) fn single(folder: &Folder, options: &Options) -> Result<Part, StackError> {
     let lease = Lease::any()?;
     let url = format!("redis://{}{}", options.prefix(), lease.address());
-    server(folder, "redis", lease, url, options, &[])
+    server(folder, PART, lease, url, options, &[])
 }
 
 /// One server with TLS, and the file with the authority's certificate.
 pub(super) fn with_tls(folder: &Folder, options: &Options) -> Result<Part, StackError> {
-    let files = tls::certificate(folder)?;
+    let files = tls::certificate(folder, PART)?;
     let lease = Lease::any()?;
     let url = format!("rediss://{}{}", options.prefix(), lease.address());
     let lines = [
@@ -71,14 +73,14 @@ pub(super) fn with_tls(folder: &Folder, options: &Options) -> Result<Part, Stack
         format!("tls-ca-cert-file {}", files.authority.display()),
         "tls-auth-clients no".to_owned(),
     ];
-    let mut part = server(folder, "redis", lease, url, options, &lines)?;
+    let mut part = server(folder, PART, lease, url, options, &lines)?;
     part.probe = Probe::Accepts(part.lease().address());
     Ok(part)
 }
 
-/// Where the certificate of the stack's authority is.
+/// Where the certificate of the authority is that vouches for it.
 pub(super) fn authority(folder: &Folder) -> std::path::PathBuf {
-    tls::authority(folder)
+    tls::authority(folder.path(), PART)
 }
 
 /// A server with its data and its configuration in a folder of its own.

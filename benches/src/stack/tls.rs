@@ -1,4 +1,4 @@
-//! A certificate for 127.0.0.1, signed by an authority that nobody else knows.
+//! Certificates for 127.0.0.1, each signed by an authority of its own that nobody else knows.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::super::{Folder, StackError, write_private};
+use super::{Folder, StackError, write_private};
 
 /// Where the files are, PEM.
 pub(super) struct Files {
@@ -15,13 +15,13 @@ pub(super) struct Files {
     pub(super) key: PathBuf,
 }
 
-/// The authority's certificate.
-pub(super) fn authority(folder: &Folder) -> PathBuf {
-    folder.path().join("tls").join("authority.pem")
+/// The certificate of the authority that vouches for a part.
+pub(super) fn authority(folder: &Path, part: &str) -> PathBuf {
+    folder.join("tls").join(format!("{part}-authority.pem"))
 }
 
 /// Makes them anew: what they protect lives no longer than this process.
-pub(super) fn certificate(folder: &Folder) -> Result<Files, StackError> {
+pub(super) fn certificate(folder: &Folder, part: &str) -> Result<Files, StackError> {
     let place = folder.sub("tls")?;
     let failed = |error: rcgen::Error| StackError::io("a certificate")(io::Error::other(error.to_string()));
     let mut of_authority = CertificateParams::default();
@@ -34,9 +34,9 @@ pub(super) fn certificate(folder: &Folder) -> Result<Files, StackError> {
     let certificate =
         CertificateParams::new(names).and_then(|params| params.signed_by(&key, &issuer)).map_err(failed)?;
     let files = Files {
-        authority: authority(folder),
-        certificate: place.join("redis.pem"),
-        key: place.join("redis-key.pem"),
+        authority: authority(folder.path(), part),
+        certificate: place.join(format!("{part}.pem")),
+        key: place.join(format!("{part}-key.pem")),
     };
     let write =
         |path: &Path, text: &str| fs::write(path, text).map_err(StackError::io(path.display().to_string()));

@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos kills sim deb deb-test
+.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos rolling kills sim deb deb-test
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -44,6 +44,10 @@ soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 6
 chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--redis sentinel --seconds 60 --seed 1")
 	cargo build --release --workspace --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load chaos $(CHAOS)
+
+rolling: setup ## restart both gateways behind HAProxy with 10,000 clients: how long are they away, is anything missing? (ROLLING="--connections 2000")
+	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
+	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load rolling $(ROLLING)
 
 kills: setup ## kill, freeze and cut off the batch writer at random hundreds of times: is everything stored once? (KILLS=300 SEED=1)
 	cargo build --workspace --bins

@@ -15,6 +15,7 @@ use super::ledger::Seating;
 use super::persist::Persist;
 use super::probe::PROBE_BYTES;
 use super::rest::Rest;
+use super::rolling::Rolling;
 use super::soak::Soak;
 use super::storm::Storm;
 use super::target::Wanted;
@@ -125,12 +126,26 @@ fn command() -> Command {
         .subcommand(common(storm))
         .subcommand(common(soak))
         .subcommand(chaos)
+        .subcommand(rolling_command(json.clone()))
         .subcommand(persist)
         .subcommand(history)
         .subcommand(rest)
         .subcommand(bus)
         .subcommand(bench::subcommand())
         .subcommand(Command::new("worker").hide(true))
+}
+
+fn rolling_command(json: Arg) -> Command {
+    Command::new("rolling")
+        .about("Restarts the gateways one after the other behind HAProxy, under load: how long clients are away, and whether nothing is missing")
+        .arg(value("gateways", "2", "gateways, a process each"))
+        .arg(value("haproxies", "2", "HAProxys; clients are dealt out to them, some 9,900 at most to each with 20,000 open files"))
+        .arg(value("connections", "10000", "connections"))
+        .arg(value("rooms", "100", "rooms; each connection is in one"))
+        .arg(value("rate", "100", "messages a second, over all rooms"))
+        .arg(value("payload", "128", "bytes of a body"))
+        .arg(value("drain", "2000", "clients that a gateway sends away in a second (HUBBUB_DRAIN_PER_SECOND)"))
+        .arg(json)
 }
 
 /// Reads the command line and does what it says.
@@ -155,6 +170,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("chaos", flags)) => {
             let report = chaos(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("rolling", flags)) => {
+            let report = rolling(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("persist", flags)) => {
@@ -255,6 +274,21 @@ fn chaos(flags: &ArgMatches) -> Result<Chaos, Failed> {
         rate: number(flags, "rate")?,
         time: seconds(flags)?,
         seed,
+    })
+}
+
+fn rolling(flags: &ArgMatches) -> Result<Rolling, Failed> {
+    let gateways = count(flags, "gateways", GATEWAYS_MAX)?;
+    if gateways < 2 {
+        return Err(bad("gateways", "expected at least 2: clients need somewhere to go"));
+    }
+    Ok(Rolling {
+        gateways,
+        haproxies: count(flags, "haproxies", 100)?,
+        seating: one_room_each(flags)?,
+        rate: number(flags, "rate")?,
+        payload_bytes: payload_bytes(flags)?,
+        drain_per_second: count(flags, "drain", 1_000_000)?,
     })
 }
 

@@ -40,6 +40,8 @@ pub(super) enum Meaning {
     Messages,
     /// The server has stored a message of ours.
     Ack,
+    /// The server sends us away, and says after how long to come back.
+    Bye { after_ms: u64 },
     /// The server refused something, or closes.
     Refused(String),
 }
@@ -84,6 +86,14 @@ impl Dialect {
                 wire::write(out, Opcode::Binary, text.as_bytes());
             }
         }
+    }
+
+    /// The same with a `ref` to know the answer by, and a nonce: however often it is sent, it is stored once.
+    pub(super) fn publish_once(out: &mut Vec<u8>, room: u32, body: &str, nonce: u64) {
+        let room = room + 1;
+        let text =
+            format!(r#"{{"op":"send","ref":{nonce},"room":"{room}","body":"{body}","nonce":"{nonce}"}}"#);
+        wire::write(out, Opcode::Text, text.as_bytes());
     }
 
     /// What a frame of the server means for a client that wants these rooms.
@@ -137,7 +147,9 @@ fn hubbub(payload: &[u8]) -> Meaning {
         Meaning::Ack
     } else if is("joined\"") {
         joined(payload)
-    } else if is("error\"") || is("bye\"") {
+    } else if is("bye\"") {
+        bye(payload)
+    } else if is("error\"") {
         Meaning::Refused(shown(payload))
     } else {
         Meaning::Nothing
@@ -153,6 +165,16 @@ fn joined(payload: &[u8]) -> Meaning {
     match rooms.iter().map(|room| room.get("replayed")?.as_u64()).sum() {
         Some(replayed) => Meaning::Joined { replayed },
         None => Meaning::Refused(shown(payload)),
+    }
+}
+
+/// Only who leaves is polite about it.
+fn bye(payload: &[u8]) -> Meaning {
+    let event = serde_json::from_slice::<serde_json::Value>(payload).unwrap_or_default();
+    let after_ms = event.get("reconnect_after_ms").and_then(serde_json::Value::as_u64);
+    match (event.get("code").and_then(serde_json::Value::as_str), after_ms) {
+        (Some("drain"), Some(after_ms)) => Meaning::Bye { after_ms },
+        _ => Meaning::Refused(shown(payload)),
     }
 }
 
@@ -224,6 +246,14 @@ fn shown(payload: &[u8]) -> String {
     String::from_utf8_lossy(payload.get(..200).unwrap_or(payload)).into_owned()
 }
 
+/// The `ref` of one of our `ack` events, where it is a number.
+pub(super) fn acknowledged(payload: &[u8]) -> Option<u64> {
+    let key = br#""ref":"#;
+    let at = memchr::memmem::find(payload, key)? + key.len();
+    let digits = payload.get(at..)?.split(|byte| !byte.is_ascii_digit()).next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
 /// The id in one of our `message` events.
 pub(super) fn message_id(payload: &[u8]) -> Option<u64> {
     let key = br#""id":""#;
@@ -255,6 +285,10 @@ mod tests {
         check(Hubbub, Text, refused, &Meaning::Refused(refused.to_owned()));
         check(Hubbub, Text, r#"{"op":"message","room":"1"}"#, &Meaning::Messages);
         check(Hubbub, Text, r#"{"op":"welcome"}"#, &Meaning::Nothing);
+        let bye = r#"{"op":"bye","code":"drain","reconnect_after_ms":250}"#;
+        check(Hubbub, Text, bye, &Meaning::Bye { after_ms: 250 });
+        let bye = r#"{"op":"bye","code":"slow","reconnect_after_ms":250}"#;
+        check(Hubbub, Text, bye, &Meaning::Refused(bye.to_owned()));
         check(Room, Text, "anything", &Meaning::Messages);
         check(SocketIo, Text, r#"0{"sid":"x"}"#, &Meaning::Answer(text(b"40")));
         check(SocketIo, Text, "430[]", &Meaning::Nothing);
@@ -270,5 +304,7 @@ mod tests {
         let rooms = [Wanted { room: 0, since: None }, Wanted { room: 6, since: Some(5) }];
         assert_eq!(join(&rooms), r#"{"op":"join","ref":1,"rooms":[{"room":"1"},{"room":"7","since":"5"}]}"#);
         assert_eq!(message_id(br#"{"op":"message","room":"1","id":"77","ts":1}"#), Some(77));
+        assert_eq!(acknowledged(br#"{"op":"ack","ref":12,"room":"1","id":"77"}"#), Some(12));
+        assert_eq!(acknowledged(br#"{"op":"ack","room":"1","id":"77"}"#), None);
     }
 }

@@ -193,8 +193,8 @@ impl Run {
             Happened::Messages(payload) => {
                 probes(payload).for_each(|probe| ledger.deliver(client, probe, now_ns));
             }
-            Happened::Ack => *acks += 1,
-            Happened::Joined { .. } => {}
+            Happened::Ack(_) => *acks += 1,
+            Happened::Joined { .. } | Happened::SentAway(_) | Happened::Gone(_) => {}
         })
     }
 

@@ -1,7 +1,8 @@
 //! Thousands of WebSocket clients on one thread and one epoll: raw sockets, no task, no buffer of their own.
 //!
 //! It has to outrun the server: a delivery costs one `recv` shared by whatever came together, a look at the
-//! frame's head, and a callback. A connection that ends by itself is an error of the run.
+//! frame's head, and a callback. A connection that ends by itself is an error of the run, unless the
+//! fleet moves.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -39,7 +40,20 @@ pub(super) enum Happened<'a> {
     /// A frame with messages.
     Messages(&'a [u8]),
     /// A message of its own is stored.
-    Ack,
+    Ack(&'a [u8]),
+    /// It is sent away, and asked to come back after this time. Its connection ends soon.
+    SentAway(Duration),
+    /// Its connection, or its try to get one, is over.
+    Gone(Ending),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The request was refused.
+    Refused,
+    /// It broke off, or was closed by the server.
+    Closed,
 }
 
 /// Whom to connect, and to what.
@@ -120,6 +134,8 @@ pub(super) struct Fleet {
     pub(super) handshakes_max: usize,
     /// Whether to note the newest message of each client, so that it can resume.
     pub(super) resumes: bool,
+    /// Whether servers may send clients away, and refuse them: they are told of then, and may begin again.
+    pub(super) moves: bool,
 }
 
 impl Fleet {
@@ -138,6 +154,7 @@ impl Fleet {
             bytes: 0,
             handshakes_max: HANDSHAKES,
             resumes: false,
+            moves: false,
         })
     }
 
@@ -234,6 +251,19 @@ impl Fleet {
         self.send(number, &frame)
     }
 
+    /// Sends a message that is stored once, however often it is sent.
+    pub(super) fn publish_once(
+        &mut self,
+        number: usize,
+        room: usize,
+        body: &str,
+        nonce: u64,
+    ) -> Result<(), String> {
+        let mut frame = Vec::new();
+        Dialect::publish_once(&mut frame, u32::try_from(room).unwrap_or(u32::MAX), body, nonce);
+        self.send(number, &frame)
+    }
+
     fn send(&mut self, number: usize, bytes: &[u8]) -> Result<(), String> {
         let Some(client) = self.clients.get_mut(number) else { return Ok(()) };
         if !client.out.is_empty() {
@@ -244,6 +274,8 @@ impl Fleet {
         let sent = match send(socket, bytes, SendFlags::NOSIGNAL) {
             Ok(sent) => sent,
             Err(Errno::AGAIN) => 0,
+            // Whoever reads finds out.
+            Err(_) if self.moves => return Ok(()),
             Err(error) => return Err(format!("connection {number}: {error}")),
         };
         client.out.extend_from_slice(bytes.get(sent..).unwrap_or_default());
@@ -305,6 +337,11 @@ impl Fleet {
         let Some(client) = self.clients.get_mut(number) else { return Ok(()) };
         let Some(socket) = &client.socket else { return Ok(()) };
         let received = match recv(socket, &mut *buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) | Err(Errno::CONNRESET) if self.moves => {
+                self.cut(number);
+                on(number, Happened::Gone(Ending::Closed), self.now_ns());
+                return Ok(());
+            }
             Ok((0, _)) => return Err(format!("connection {number}: the server closed it")),
             Ok((received, _)) => received,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
@@ -341,6 +378,11 @@ impl Fleet {
         let mut used = 0;
         if self.state(number) == State::Upgrading {
             let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(0) };
+            if !bytes.starts_with(b"HTTP/1.1 101") && self.moves {
+                self.cut(number);
+                on(number, Happened::Gone(Ending::Refused), now_ns);
+                return Ok(bytes.len());
+            }
             if !bytes.starts_with(b"HTTP/1.1 101") {
                 return Err(format!("refused: {}", String::from_utf8_lossy(bytes)));
             }
@@ -382,7 +424,13 @@ impl Fleet {
                 }
                 on(number, Happened::Messages(frame.payload), now_ns);
             }
-            Meaning::Ack => on(number, Happened::Ack, now_ns),
+            Meaning::Ack => on(number, Happened::Ack(frame.payload), now_ns),
+            Meaning::Bye { after_ms } if self.moves => {
+                on(number, Happened::SentAway(Duration::from_millis(after_ms)), now_ns);
+            }
+            Meaning::Bye { .. } => return Err("the server sends its clients away".to_owned()),
+            // It closes, as it said that it would.
+            Meaning::Refused(_) if self.moves && frame.opcode == wire::Opcode::Close => {}
             Meaning::Joined { replayed } => {
                 if !open {
                     self.set_state(number, State::Open);

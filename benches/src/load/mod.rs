@@ -19,6 +19,7 @@ mod probe;
 mod progress;
 mod rest;
 mod resume;
+mod rolling;
 mod soak;
 mod storm;
 mod target;

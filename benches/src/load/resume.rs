@@ -172,15 +172,15 @@ impl Resume {
     fn turn(&mut self, wait: Duration) -> Result<(), String> {
         let (ledger, acks, replayed) = (&mut self.ledger, &mut self.acks, &mut self.replayed);
         self.publishers.turn(Duration::ZERO, |_, happened, _| match happened {
-            Happened::Ack => *acks += 1,
-            Happened::Messages(_) | Happened::Joined { .. } => {}
+            Happened::Ack(_) => *acks += 1,
+            Happened::Messages(_) | Happened::Joined { .. } | Happened::SentAway(_) | Happened::Gone(_) => {}
         })?;
         self.fleet.turn(wait, |client, happened, now_ns| match happened {
             Happened::Messages(payload) => {
                 probes(payload).for_each(|probe| ledger.deliver(client, probe, now_ns));
             }
             Happened::Joined { replayed: events } => *replayed += events,
-            Happened::Ack => {}
+            Happened::Ack(_) | Happened::SentAway(_) | Happened::Gone(_) => {}
         })
     }
 }

@@ -134,7 +134,7 @@ fn peer(wanted: &Wanted) -> Result<Target, String> {
 }
 
 /// The CPUs that this process may use.
-fn cpus() -> Result<Vec<usize>, String> {
+pub(super) fn cpus() -> Result<Vec<usize>, String> {
     let set = sched_getaffinity(None).map_err(|error| format!("CPU affinity: {error}"))?;
     Ok((0..CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect())
 }

@@ -87,6 +87,17 @@ fn chaos() {
 }
 
 #[test]
+fn rolling() {
+    let report = run("rolling --connections 300 --rooms 10 --rate 100 --drain 150");
+    has_figures(&report, &["seconds", "published", "deliveries", "moves", "rejoins_per_s_max"]);
+    has_figures(&report["away_ms"], &["p50", "p99", "max"]);
+    has_figures(&report["late_ms"], &["p50", "p99", "max"]);
+    // Everybody moved who was on the first gateway, and then everybody from the second to the first.
+    assert!(report["moves"].as_u64().unwrap() > 300, "{report}");
+    assert_eq!(report["deliveries"], report["published"].as_u64().unwrap() * 30);
+}
+
+#[test]
 fn persist() {
     let report = run("persist --messages 60000 --rooms 50");
     has_figures(&report, &["messages_per_s", "control_cpu_us_per_message", "copy_rows_per_s", "of_copy"]);
@@ -117,6 +128,8 @@ fn bad_arguments_are_named() {
         ("storm --rooms 3 --connections 10", "--rooms"),
         ("soak --churn x", "--churn"),
         ("chaos --seed x", "--seed"),
+        ("rolling --gateways 1", "--gateways"),
+        ("rolling --drain 0", "--drain"),
         ("persist --messages 0", "--messages"),
         ("rest --rate 0", "--rate"),
         ("bus --seconds 0", "--seconds"),

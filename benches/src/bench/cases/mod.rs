@@ -18,6 +18,8 @@ const PEERS: [&str; 5] = ["nchan", "nats", "socketio", "ws", "tungstenite"];
 const CLUSTERED: [&str; 2] = [HUBBUB, "socketio"];
 /// Messages a second wherever there are many rooms.
 const RATE: usize = 2_000;
+/// Clients that a gateway sends away in a second.
+const ROLLING_PER_SECOND: usize = 2_000;
 /// Members of a room of the latency case: the slowest server has to keep up, or its queue is measured.
 const LATENCY_MEMBERS: usize = 4;
 
@@ -36,6 +38,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
         latency(&scale),
         bus(&scale),
         storm(&scale),
+        rolling(&scale),
         persister(&scale),
         rest(&scale),
         growth::processes(&scale),
@@ -211,6 +214,40 @@ fn storm(scale: &Scale) -> Case {
             Figure::new("/doubled", "doubled", ""),
         ],
         arms: vec![arm(HUBBUB, "", &format!("storm --connections {connections} --json"), seconds)],
+    }
+}
+
+fn rolling(scale: &Scale) -> Case {
+    let connections = scale.rolling;
+    // Everybody comes, half of them move once and then all; each gateway needs a moment to be seen again.
+    let seconds = 3 * connections / ROLLING_PER_SECOND + 20;
+    Case {
+        name: "rolling",
+        title: "Rolling restart".to_owned(),
+        about: format!(
+            "Two gateways behind two HAProxys are restarted one after the other, with {} clients in 100 rooms, 100 messages \
+             a second, and {} clients sent away a second.",
+            count(connections),
+            count(ROLLING_PER_SECOND)
+        ),
+        section: Section::Comparison,
+        figures: vec![
+            Figure::new("/away_ms/p50", "away, p50", "ms"),
+            Figure::new("/away_ms/p99", "p99", "ms"),
+            Figure::new("/away_ms/max", "longest", "ms"),
+            Figure::new("/late_ms/p99", "p99 without the wait asked for", "ms"),
+            Figure::new("/rejoins_per_s_max", "back in a second, at most", ""),
+            Figure::new("/moves", "moves", ""),
+            Figure::new("/refused", "refused", ""),
+            Figure::new("/lost", "lost", ""),
+            Figure::new("/doubled", "doubled", ""),
+        ],
+        arms: vec![arm(
+            HUBBUB,
+            "",
+            &format!("rolling --connections {connections} --drain {ROLLING_PER_SECOND} --json"),
+            seconds,
+        )],
     }
 }
 

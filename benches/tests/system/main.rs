@@ -21,6 +21,7 @@ mod limits;
 mod load;
 mod metrics;
 mod missing_servers;
+mod monitoring;
 mod operators;
 mod packaged;
 mod peers;

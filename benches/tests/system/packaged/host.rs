@@ -55,7 +55,8 @@ impl Host {
         let log = Folder::temporary().unwrap();
         let console = fs::File::create(log.log("console")).unwrap();
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--", "systemd-nspawn", "--quiet", "--boot"]);
+        // Its end by force would leave the host running.
+        command.args(["--pdeathsig", "TERM", "--", "systemd-nspawn", "--quiet", "--boot"]);
         command.args([
             "--register=no",
             "--keep-unit",

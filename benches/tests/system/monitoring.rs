@@ -16,7 +16,7 @@ use tokio::task::block_in_place;
 use crate::client::{Client, Jar, Proof, mint};
 
 /// Two scrapes, at least, have to be in the minute of which rates are made.
-const FOUND_MAX: Duration = Duration::from_secs(60);
+const FOUND_MAX: Duration = Duration::from_mins(1);
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../systemd/monitoring").join(name)

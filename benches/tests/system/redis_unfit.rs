@@ -59,7 +59,7 @@ fn a_user_without_password_or_rights() {
 fn a_certificate_that_nobody_vouches_for() {
     let [stack, other] = [(), ()].map(|()| redis(|builder| builder.redis_shape(RedisShape::Tls)));
     let url = stack.redis_url().unwrap();
-    let of_other = other.folder().join("tls/authority.pem");
+    let of_other = other.folder().join("tls/redis-authority.pem");
     let folder = tempfile::tempdir().unwrap();
     let garbled = folder.path().join("garbled.pem");
     std::fs::write(&garbled, "-----BEGIN CERTIFICATE-----\nno\n-----END CERTIFICATE-----\n").unwrap();

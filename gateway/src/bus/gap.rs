@@ -13,7 +13,7 @@
 //! beginning is known exactly, and compared with how many the cursor has passed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use hubbub_common::clock::now_ms;
@@ -197,9 +197,8 @@ impl<B: Streams + Directory> Engine<B> {
             Some(Reading::CatchingUp { until, .. }) => entry.id > until,
             Some(Reading::Off | Reading::Starting | Reading::Live { .. }) | None => false,
         };
-        // Those of a shard are in order, and the end itself is not skipped.
-        let mut shards_seen = HashSet::new();
-        entries.iter().filter(|entry| shards_seen.insert(entry.shard)).any(is_behind)
+        // Those of a shard come together and in order; behind the end itself nothing is skipped.
+        entries.chunk_by(|one, next| one.shard == next.shard).filter_map(<[_]>::first).any(is_behind)
     }
 
     /// Whether trimming may have been faster than the reader. Both clocks count: one stands still while the

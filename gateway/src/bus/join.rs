@@ -251,7 +251,8 @@ impl<B: Streams + Directory> Engine<B> {
                 None => Some(Vec::new()),
             };
             // A scan may have met what nobody had told of.
-            let met = scans.get(&shard).map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
+            let met = of_this_start(&state, shard, scans)
+                .map_or(MessageId::ZERO, |scanned| scanned.newest(ask.room));
             let last = state.window.last(ask.room).max(met);
             // What the client has seen elsewhere would come again, and what is older than `last` would still come live.
             let is_unread = last > state.window.last(ask.room) && !is_read(&state, shard, last);

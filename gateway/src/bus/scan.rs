@@ -95,12 +95,15 @@ impl Scanned {
     }
 
     /// The frames of a room after `since`: what the scan met, then what the window holds. `None` where some of
-    /// them may be in neither.
+    /// them may be in neither: a fail-over takes from the stream what was read before it, and `last` still names it.
     pub(super) fn splice(&self, window: &Window, room: RoomId, since: MessageId) -> Option<Vec<Bytes>> {
         if !self.is_about(room, since) || !self.reaches(since) {
             return None;
         }
         let newer = window.replay(room, since.max(self.to))?;
+        if newer.is_empty() && window.last(room) > since.max(self.newest(room)) {
+            return None;
+        }
         let met = self.rooms.get(&room).map(Vec::as_slice).unwrap_or_default();
         let first = met.partition_point(|(id, _)| *id <= since);
         let mut frames: Vec<Bytes> = met.iter().skip(first).map(|(_, frame)| frame.clone()).collect();
@@ -381,7 +384,7 @@ impl Collector {
         }
     }
 
-    fn finish(self, plan: &Plan, reached: Reached) -> Scanned {
+    fn finish(mut self, plan: &Plan, reached: Reached) -> Scanned {
         let Margins { entries_ms, nonces_ms } = plan.margins;
         let complete_from = match reached {
             Reached::Beginning(before) => before,
@@ -391,10 +394,15 @@ impl Collector {
             }
             Reached::Nowhere => MessageId::MAX,
         };
+        let complete_from = complete_from.max(self.dropped_to);
+        // What came before may be repeats of what was not met.
+        for met in self.rooms.values_mut() {
+            met.drain(..met.partition_point(|(id, _)| *id <= complete_from));
+        }
         Scanned {
             attempt: plan.attempt,
             wanted: self.wanted,
-            complete_from: complete_from.max(self.dropped_to),
+            complete_from,
             to: MessageId::through(plan.to),
             rooms: self.rooms,
         }

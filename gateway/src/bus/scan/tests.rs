@@ -90,8 +90,8 @@ fn live(stream: &[ReadEntry], dedupe: &mut Dedupe) -> Vec<(u64, MessageId, Bytes
 }
 
 proptest! {
-    /// Whatever is trimmed and evicted when, and wherever the scan is cut, a replay is exactly what followed, or
-    /// refused.
+    /// Whatever is trimmed, evicted and lost when, and wherever the scan is cut, a replay is exactly what followed and
+    /// is still there, up to the newest that is known; or refused.
     #[test]
     fn a_splice_is_whole_or_refused(
         sent in proptest::collection::vec(sent(), 1..60),
@@ -99,6 +99,7 @@ proptest! {
         asked_room in 1u64..4,
         trimmed_before in 0usize..100,
         trimmed_after in 0usize..100,
+        lost in prop_oneof![Just(0), 0usize..5],
         window_bytes in 0usize..20_000,
         to_at in 0usize..100,
         pages in 1usize..100,
@@ -122,8 +123,10 @@ proptest! {
         // Trimming goes on while the scan does.
         let trimmed_before = trimmed_before.min(stream.len());
         let trimmed_after = trimmed_after.clamp(trimmed_before, stream.len());
+        // A fail-over takes the end, which was read.
+        let kept = stream.len() - lost.min(stream.len() - trimmed_before);
         let is_there = |entry: &&ReadEntry| from <= entry.id && entry.id <= to;
-        let read: Vec<&ReadEntry> = stream[trimmed_before..].iter().filter(is_there).collect();
+        let read: Vec<&ReadEntry> = stream[trimmed_before..kept].iter().filter(is_there).collect();
         let cut = read.len().saturating_sub(pages);
         let left = &stream[trimmed_after..];
         let extent = Extent {
@@ -138,14 +141,20 @@ proptest! {
             collector.take(entry, &dedupe, remembered_from_ms);
         }
         let scanned = collector.finish(&plan, reached);
+        let followed: Vec<(MessageId, &Bytes)> = events
+            .iter()
+            .filter(|(of, id, _)| *of == asked_room && *id > since)
+            .map(|(_, id, frame)| (*id, frame))
+            .collect();
+        prop_assert!(scanned.newest(ask.room) == MessageId::ZERO
+            || followed.iter().any(|(id, _)| *id == scanned.newest(ask.room)));
         if let Some(frames) = scanned.splice(&window, ask.room, since) {
-            let expected: Vec<Bytes> = events
-                .iter()
-                .filter(|(of, id, _)| *of == asked_room && *id > since)
-                .map(|(_, _, frame)| frame.clone())
-                .collect();
+            prop_assert_eq!(frames.last(), followed.last().map(|(_, frame)| *frame));
+            let is_lost = |id: MessageId| stream[kept..].iter().any(|entry| entry.id == id.entry()) && id.entry() <= to;
+            let expected: Vec<Bytes> =
+                followed.iter().filter(|(id, _)| !is_lost(*id)).map(|(_, frame)| (*frame).clone()).collect();
             prop_assert_eq!(frames, expected);
-        } else if trimmed_after == 0 && cut == 0 && bytes_max == usize::MAX {
+        } else if trimmed_after == 0 && cut == 0 && lost == 0 && bytes_max == usize::MAX {
             // Refused only where the window does not go on where the scan ends.
             prop_assert_eq!(window.replay(ask.room, since.max(MessageId::through(to))), None);
         }

@@ -19,6 +19,13 @@ use crate::ids::{EntryId, MessageId, UserId};
 /// connecting and answering on either side of it. Entries are remembered for so long also where nonces are not.
 pub const REPEAT_MS: u64 = 15_000;
 
+/// How long before it begins to tell a reader has to begin to read, milliseconds: what it tells first may repeat
+/// something that is a window or [`REPEAT_MS`] older. Streams are trimmed behind two windows, which is no less unless
+/// the window is tiny.
+pub fn memory_ms(window_ms: u64) -> u64 {
+    window_ms + window_ms.max(REPEAT_MS)
+}
+
 /// The memory of one shard's reader.
 #[derive(Debug)]
 pub struct Dedupe {

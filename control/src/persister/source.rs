@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use hubbub_common::clock::now_ms;
-use hubbub_common::dedupe::Dedupe;
+use hubbub_common::dedupe::{Dedupe, memory_ms};
 use hubbub_common::entry::Entry;
 use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::keys;
@@ -178,9 +178,9 @@ impl Source {
     }
 }
 
-/// Trims what is older than two windows exactly, then reads from there to the offset.
+/// Trims what is older than a reader's memory exactly, then reads from there to the offset.
 async fn remember(redis: &Commands, at: Position, window_ms: u64) -> Result<Remembered, Stopped> {
-    let start = EntryId { ms: at.offset.ms.saturating_sub(2 * window_ms), seq: 0 };
+    let start = EntryId { ms: at.offset.ms.saturating_sub(memory_ms(window_ms)), seq: 0 };
     trim(redis, at.shard, start, "=").await?;
     let mut remembered = Remembered { position: at, dedupe: Dedupe::new(window_ms), newest: EntryId::ZERO };
     let mut from = format!("{start}");

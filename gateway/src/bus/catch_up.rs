@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hubbub_common::clock::now_ms;
+use hubbub_common::dedupe::memory_ms;
 use hubbub_common::ids::{EntryId, MessageId};
 use hubbub_common::redis::Extent;
 use hubbub_common::shard::Shard;
@@ -103,13 +104,13 @@ impl<B: Streams + Directory> Engine<B> {
     ) {
         let now_ms = now_ms();
         let start = EntryId { ms: now_ms.saturating_sub(self.resume_window_ms), seq: 0 };
-        // A message of the window may repeat one of the window before.
-        let remembered_ms = now_ms.saturating_sub(2 * self.resume_window_ms);
-        let remembered = EntryId { ms: remembered_ms, seq: 0 };
+        let remembered = EntryId { ms: now_ms.saturating_sub(memory_ms(self.resume_window_ms)), seq: 0 };
         let Some(of_shard) = state.shard(shard) else { return };
         of_shard.read_from = read_from(extent, start, now_ms);
         of_shard.reading = match extent.ends {
-            Some((_, until)) if until > start => {
+            // Also where all of it is older than the window: Redis' clock may be behind, and what comes next within the
+            // window of it.
+            Some((_, until)) if until > remembered => {
                 Reading::CatchingUp { cursor: remembered, until, added: extent.added, told_to }
             }
             Some((_, cursor)) => Reading::Live { cursor, passed: extent.added },

@@ -8,7 +8,7 @@ PROFILE ?= dev
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROGRAMS := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth soak chaos rolling kills sim deb deb-test
+.PHONY: help setup bench-setup build run test fuzz-api check fmt bench growth backlog soak chaos rolling kills sim deb deb-test
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.* ## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -37,8 +37,12 @@ bench: setup bench-setup ## measure Hubbub beside its peers, half an hour: bench
 growth: setup ## what history and unread counts cost with a million and with a hundred million messages stored (25 minutes)
 	@$(MAKE) bench BENCH="--only growth-history --runs 1"
 
-soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 600 --gateways 2 --redis")
-	cargo build --release -p hubbub-gateway -p hubbub-benches --bins
+backlog: setup ## stop the batch writer for a minute at 20,000 messages/s: how soon is the backlog gone? (BACKLOG="--stop 10")
+	cargo build --release --workspace --bins
+	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load backlog $(BACKLOG)
+
+soak: setup ## messages for an hour while clients come and go (SOAK="--seconds 600 --resume-window 30": with Redis, whose memory must not grow)
+	cargo build --release --workspace --bins
 	@setpriv --pdeathsig TERM -- $(TARGET)/release/hubbub-load soak $(SOAK)
 
 chaos: setup ## kill and freeze parts at random under load for ten minutes: do the books balance? (CHAOS="--redis sentinel --seconds 60 --seed 1")

@@ -51,23 +51,11 @@ pub(super) struct Versus {
 
 /// All of them.
 pub(super) fn targets() -> Vec<Target> {
-    let target = |what, case, (pointer, title, unit), limit| Target {
-        what,
-        case,
-        variant: "",
-        figure: Figure::new(pointer, title, unit),
-        limit,
-    };
     let delivery = (PER_DELIVERY, "CPU per delivery", "µs");
     let floor = Versus { server: "floor-uring", variant: "", pointer: PER_DELIVERY, name: "floor-uring" };
     // The absolute figures were set on another, quiet machine: what was measured there beside them, and is again in the
     // same run here, makes them comparable.
     let tokio = Versus { server: "tungstenite", name: "tungstenite", ..floor };
-    let own = |variant, pointer, name| Versus { server: HUBBUB, variant, pointer, name };
-    let steps = ("/steps/2/bytes_per_connection", "bytes", "B");
-    let five_to_ten = own("", "/steps/1/bytes_per_connection", "that from 5,000 to 10,000");
-    let single = own("1 process", USER_BYTES, "that of one process");
-    let fewer = own("1,000 rooms", PER_MESSAGE, "that with 1,000 rooms");
     let mut all = vec![
         target("user memory of an idle connection", "idle", (USER_BYTES, "", "B"), Limit::AtMost(480.0)),
         target(
@@ -121,11 +109,40 @@ pub(super) fn targets() -> Vec<Target> {
             Limit::AtLeast(100_000.0),
         ),
         target(
+            "backlog of a minute without the batch writer at 20,000 messages/s gone after",
+            "backlog",
+            ("/seconds_to_usual", "", "s"),
+            Limit::AtMost(60.0),
+        ),
+        target(
             "REST, 1,000 reads a second, p99",
             "rest",
             ("/latency_us/p99", "", "µs"),
             Limit::AtMost(50_000.0),
         ),
+    ];
+    all.extend(growth());
+    all.extend(history());
+    all
+}
+
+fn target(
+    what: &'static str,
+    case: &'static str,
+    (pointer, title, unit): (&'static str, &'static str, &'static str),
+    limit: Limit,
+) -> Target {
+    Target { what, case, variant: "", figure: Figure::new(pointer, title, unit), limit }
+}
+
+/// What there is more of costs no more each.
+fn growth() -> [Target; 3] {
+    let own = |variant, pointer, name| Versus { server: HUBBUB, variant, pointer, name };
+    let steps = ("/steps/2/bytes_per_connection", "bytes", "B");
+    let five_to_ten = own("", "/steps/1/bytes_per_connection", "that from 5,000 to 10,000");
+    let single = own("1 process", USER_BYTES, "that of one process");
+    let fewer = own("1,000 rooms", PER_MESSAGE, "that with 1,000 rooms");
+    [
         target(
             "growth: user memory from 10,000 to 19,000 connections",
             "idle",
@@ -150,9 +167,7 @@ pub(super) fn targets() -> Vec<Target> {
                 Limit::Times(FLAT_TIMES, fewer),
             )
         },
-    ];
-    all.extend(history());
-    all
+    ]
 }
 
 /// What is stored for years does not make it slower.

@@ -7,12 +7,14 @@ use hubbub_common::config::{split_list, within};
 use hubbub_common::entry::new_origin;
 use serde::Serialize;
 
+use super::backlog::Backlog;
 use super::chaos::Chaos;
 use super::fanout::{Fanout, Pace};
 use super::history::History;
 use super::idle::Idle;
 use super::ledger::Seating;
 use super::persist::Persist;
+use super::plateau::Load;
 use super::probe::PROBE_BYTES;
 use super::rest::Rest;
 use super::rolling::Rolling;
@@ -83,7 +85,10 @@ fn command() -> Command {
         .arg(value("rate", "1000", "messages a second, over all rooms"))
         .arg(value("churn", "50", "connections that are cut in each second, and come back"))
         .arg(value("payload", "128", "bytes of a body"))
-        .arg(value("seconds", "3600", "how long"));
+        .arg(value("seconds", "3600", "how long"))
+        .arg(Arg::new("resume-window").long("resume-window").value_name("SECONDS").help(
+            "over Redis, with a control plane and this resume window: Redis' memory must not grow either",
+        ));
     let chaos = Command::new("chaos")
         .about("Kills and freezes gateways, control planes, Redis and Postgres at random under load: do the books balance?")
         .arg(value("redis", "single", "single, sentinel (three servers) or cluster (six)").value_name("SHAPE"))
@@ -128,6 +133,7 @@ fn command() -> Command {
         .subcommand(chaos)
         .subcommand(rolling_command(json.clone()))
         .subcommand(persist)
+        .subcommand(backlog_command(json.clone()))
         .subcommand(history)
         .subcommand(rest)
         .subcommand(bus)
@@ -145,6 +151,17 @@ fn rolling_command(json: Arg) -> Command {
         .arg(value("rate", "100", "messages a second, over all rooms"))
         .arg(value("payload", "128", "bytes of a body"))
         .arg(value("drain", "2000", "clients that a gateway sends away in a second (HUBBUB_DRAIN_PER_SECOND)"))
+        .arg(json)
+}
+
+fn backlog_command(json: Arg) -> Command {
+    Command::new("backlog")
+        .about("Stops the batch writer for a while under load: how soon is the backlog gone, and is everything in Postgres once?")
+        .arg(value("gateways", "1", "gateways, a process each"))
+        .arg(value("rooms", "1000", "rooms, each with one member besides whoever writes"))
+        .arg(value("rate", "20000", "messages a second, over all rooms"))
+        .arg(value("stop", "60", "how long the batch writer is away, seconds"))
+        .arg(value("payload", "200", "bytes of a body"))
         .arg(json)
 }
 
@@ -178,6 +195,10 @@ pub(super) fn run() -> Result<(), Failed> {
         }
         Some(("persist", flags)) => {
             let report = persist(flags)?.run().map_err(Failed::Run)?;
+            print(flags, &report, &report.table());
+        }
+        Some(("backlog", flags)) => {
+            let report = backlog(flags)?.run().map_err(Failed::Run)?;
             print(flags, &report, &report.table());
         }
         Some(("history", flags)) => {
@@ -245,13 +266,23 @@ fn storm(flags: &ArgMatches) -> Result<Storm, Failed> {
 }
 
 fn soak(flags: &ArgMatches) -> Result<Soak, Failed> {
+    let (mut target, time) = (target(flags)?, seconds(flags)?);
+    if flags.contains_id("resume-window") {
+        let window = Duration::from_secs(count(flags, "resume-window", 3_600)? as u64);
+        let time_min = Load::time_min(window);
+        if target.server != "hubbub" || time < time_min {
+            let problem = format!("expected --server hubbub and --seconds {} at least", time_min.as_secs());
+            return Err(bad("resume-window", &problem));
+        }
+        (target.redis, target.persisted) = (true, Some(window));
+    }
     Ok(Soak {
-        target: target(flags)?,
+        target,
         seating: one_room_each(flags)?,
         rate: number(flags, "rate")?,
-        churn: number(flags, "churn")?,
+        churn: if text(flags, "churn") == "0" { 0.0 } else { number(flags, "churn")? },
         payload_bytes: payload_bytes(flags)?,
-        time: seconds(flags)?,
+        time,
     })
 }
 
@@ -300,6 +331,16 @@ fn persist(flags: &ArgMatches) -> Result<Persist, Failed> {
     })
 }
 
+fn backlog(flags: &ArgMatches) -> Result<Backlog, Failed> {
+    Ok(Backlog {
+        gateways: count(flags, "gateways", GATEWAYS_MAX)?,
+        rooms: count(flags, "rooms", worker::CONNECTIONS_MAX)?,
+        rate: number(flags, "rate")?,
+        payload_bytes: payload_bytes(flags)?,
+        stop: count(flags, "stop", 3_600).map(|seconds| Duration::from_secs(seconds as u64))?,
+    })
+}
+
 fn history(flags: &ArgMatches) -> Result<History, Failed> {
     Ok(History {
         messages: count(flags, "messages", 1_000_000_000)? as u64,
@@ -338,6 +379,7 @@ fn target(flags: &ArgMatches) -> Result<Wanted, Failed> {
         server: text(flags, "server").to_owned(),
         gateways: count(flags, "gateways", GATEWAYS_MAX)?,
         redis: flags.get_flag("redis"),
+        persisted: None,
     })
 }
 

@@ -6,6 +6,7 @@
 //! [`wire`], [`dialect`], [`probe`] and [`ledger`] are pure; [`fleet`] holds the sockets; each mode is a file.
 
 mod args;
+mod backlog;
 mod bus;
 mod chaos;
 mod dialect;
@@ -15,6 +16,7 @@ mod history;
 mod idle;
 mod ledger;
 mod persist;
+mod plateau;
 mod probe;
 mod progress;
 mod rest;
@@ -22,6 +24,7 @@ mod resume;
 mod rolling;
 mod soak;
 mod storm;
+mod streams;
 mod target;
 mod usage;
 mod wire;

@@ -152,6 +152,11 @@ impl Resume {
         self.ledger.published()
     }
 
+    /// Messages of which their senders know that they are stored.
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acks
+    }
+
     pub(super) fn deliveries(&self) -> u64 {
         self.ledger.deliveries
     }

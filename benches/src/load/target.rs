@@ -1,6 +1,7 @@
 //! The server that is measured: a private Hubbub, or a peer.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -21,6 +22,9 @@ pub(super) struct Wanted {
     pub(super) gateways: usize,
     /// Over Redis instead of in memory.
     pub(super) redis: bool,
+    /// With a control plane, whose batch writer gets messages into Postgres and trims the streams behind two resume
+    /// windows of this length.
+    pub(super) persisted: Option<Duration>,
 }
 
 /// A running server.
@@ -51,12 +55,14 @@ impl Target {
         measure(&target).map_err(|problem| format!("{problem}\n{}", target.log_tail()))
     }
 
-    /// Starts it. A single server gets the first CPU for itself, and this process the others.
+    /// Starts it. A single server gets the first CPU for itself, and this process the others, unless there are further
+    /// programs that need one.
     fn start(wanted: &Wanted) -> Result<Self, String> {
         let cpus = cpus()?;
         let target = if wanted.server == "hubbub" { hubbub(wanted, &cpus)? } else { peer(wanted)? };
         if let ([first, others @ ..], [_]) = (&*cpus, &*target.addresses)
             && !others.is_empty()
+            && wanted.persisted.is_none()
         {
             for pid in &target.pids {
                 pin(*pid, *first)?;
@@ -66,18 +72,31 @@ impl Target {
         Ok(target)
     }
 
+    /// The private Hubbub.
+    pub(super) fn stack(&self) -> Result<&Stack, String> {
+        match &self.running {
+            Running::Stack(stack) => Ok(stack),
+            Running::Peers(_) => Err("a peer has no parts of ours".to_owned()),
+        }
+    }
+
     /// What its log said last.
     fn log_tail(&self) -> String {
         match &self.running {
-            Running::Stack(stack) => stack.gateways().iter().map(Part::log_tail).collect(),
+            Running::Stack(stack) => {
+                stack.gateways().iter().chain(stack.controls()).map(Part::log_tail).collect::<Vec<_>>()
+            }
             Running::Peers(peers) => peers.iter().map(Peer::log_tail).collect(),
         }
+        .join("\n")
     }
 }
 
 fn hubbub(wanted: &Wanted, cpus: &[usize]) -> Result<Target, String> {
     let mut builder = Stack::builder()
-        .controls(0)
+        .controls(usize::from(wanted.persisted.is_some()))
+        // What persists waits for the disk, as in production.
+        .durable(wanted.persisted.is_some())
         .without_haproxy()
         .gateways(wanted.gateways)
         .env("HUBBUB_HEARTBEAT_SECONDS", "3600")
@@ -86,7 +105,9 @@ fn hubbub(wanted: &Wanted, cpus: &[usize]) -> Result<Target, String> {
         let cpu = cpus.get(gateway % cpus.len().max(1)).copied().unwrap_or(0);
         builder = builder.env_of_part(format!("gateway-{}", gateway + 1), "HUBBUB_CORES", cpu.to_string());
     }
-    if !wanted.redis {
+    if let Some(window) = wanted.persisted {
+        builder = builder.env("HUBBUB_RESUME_WINDOW_SECONDS", window.as_secs().to_string());
+    } else if !wanted.redis {
         builder = builder.without_redis();
     }
     let stack = builder.start().map_err(|error| error.to_string())?;

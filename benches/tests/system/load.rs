@@ -79,6 +79,16 @@ fn soak() {
 }
 
 #[test]
+fn soak_with_streams_that_are_trimmed() {
+    let report = run("soak --connections 20 --rooms 2 --rate 50 --churn 0 --seconds 12 --resume-window 1");
+    has_figures(
+        &report["plateau"],
+        &["first_bytes", "second_bytes", "times", "entries", "entries_explained"],
+    );
+    assert!(report["redis"] == true && report["cuts"] == 0, "{report}");
+}
+
+#[test]
 fn chaos() {
     let report = run("chaos --gateways 2 --clients 10 --rooms 3 --rate 40 --seconds 8");
     has_figures(&report, &["connects", "deliveries", "acked", "persisted"]);
@@ -101,6 +111,14 @@ fn rolling() {
 fn persist() {
     let report = run("persist --messages 60000 --rooms 50");
     has_figures(&report, &["messages_per_s", "control_cpu_us_per_message", "copy_rows_per_s", "of_copy"]);
+}
+
+#[test]
+fn backlog() {
+    let report = run("backlog --rooms 20 --rate 300 --stop 1");
+    has_figures(&report, &["seconds_to_usual", "persisted_per_s", "backlog_messages", "redis_bytes"]);
+    // Nobody persisted meanwhile.
+    assert!(report["messages"].as_u64() > report["backlog_messages"].as_u64(), "{report}");
 }
 
 #[test]
@@ -130,7 +148,9 @@ fn bad_arguments_are_named() {
         ("chaos --seed x", "--seed"),
         ("rolling --gateways 1", "--gateways"),
         ("rolling --drain 0", "--drain"),
+        ("soak --seconds 60 --resume-window 60", "--resume-window"),
         ("persist --messages 0", "--messages"),
+        ("backlog --stop 0", "--stop"),
         ("rest --rate 0", "--rate"),
         ("bus --seconds 0", "--seconds"),
     ] {

@@ -40,6 +40,7 @@ pub(super) fn cases(quick: bool) -> Vec<Case> {
         storm(&scale),
         rolling(&scale),
         persister(&scale),
+        backlog(&scale),
         rest(&scale),
         growth::processes(&scale),
         growth::rooms(&scale),
@@ -172,6 +173,33 @@ fn persister(scale: &Scale) -> Case {
             Figure::new("/of_copy", "× COPY", ""),
         ],
         arms: vec![arm(HUBBUB, "", &format!("persist --messages {messages} --json"), seconds)],
+    }
+}
+
+fn backlog(scale: &Scale) -> Case {
+    let (stop, rate) = (scale.stop, scale.backlog_rate);
+    Case {
+        name: "backlog",
+        title: "The batch writer was away".to_owned(),
+        about: format!(
+            "{} messages of 200 bytes a second in 1,000 rooms, through a gateway; the control plane is stopped for {stop} seconds \
+             while they go on. What waits is what was acknowledged and is not in Postgres; it is gone when no more waits than \
+             before the stop.",
+            count(rate)
+        ),
+        section: Section::Comparison,
+        figures: vec![
+            Figure::new("/seconds_to_usual", "backlog gone after", "s"),
+            Figure::new("/backlog_messages", "backlog", ""),
+            Figure::new("/persisted_per_s", "messages/s meanwhile", ""),
+            Figure::new("/usual_messages", "usually wait, at most", ""),
+            Figure::new("/afterwards_messages", "wait afterwards, at most", ""),
+            Figure::new("/acknowledged_per_s", "acknowledged/s", ""),
+            Figure::new("/redis_bytes", "Redis with the backlog", "B"),
+            Figure::new("/lost", "lost", ""),
+            Figure::new("/doubled", "doubled", ""),
+        ],
+        arms: vec![arm(HUBBUB, "", &format!("backlog --rate {rate} --stop {stop} --json"), 2 * stop + 30)],
     }
 }
 

@@ -33,6 +33,7 @@ enum Server {
 struct AroundPostgres {
     replica: bool,
     pgbouncer: bool,
+    socket: bool,
 }
 
 /// A stack to be.
@@ -173,6 +174,13 @@ impl Builder {
         self
     }
 
+    /// The private Postgres listens at a Unix socket in its folder, too.
+    #[must_use]
+    pub fn postgres_socket(mut self) -> Self {
+        self.around_postgres.socket = true;
+        self
+    }
+
     /// Control planes reach the private Postgres through PgBouncer in transaction mode, except by the direct URL.
     #[must_use]
     pub fn pgbouncer(mut self) -> Self {
@@ -303,8 +311,9 @@ impl Builder {
     fn start_postgres(&self, stack: &mut Stack) -> Result<(), StackError> {
         match &self.postgres {
             Server::Private => {
-                let part =
-                    self.begin("postgres", || postgres::postgres(&stack.folder, self.redis_options.durable))?;
+                let (durable, socket) = (self.redis_options.durable, self.around_postgres.socket);
+                let make = || postgres::postgres(&stack.folder, durable, socket);
+                let part = self.begin("postgres", make)?;
                 if self.around_postgres.replica {
                     stack.replica = Some(self.begin("replica", || postgres::replica(&stack.folder, &part))?);
                 }

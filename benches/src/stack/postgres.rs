@@ -20,8 +20,8 @@ const DATABASE: &str = "hubbub";
 const OWNER: &str = "hubbub";
 
 /// On a free port, with its data in the folder. Not `durable` means that a crash of the machine, though not one of
-/// Postgres, may lose data.
-pub(super) fn postgres(folder: &Folder, durable: bool) -> Result<Part, StackError> {
+/// Postgres, may lose data. A `socket` lies in the folder of the part; its path could be too long in a deep one.
+pub(super) fn postgres(folder: &Folder, durable: bool, socket: bool) -> Result<Part, StackError> {
     let home = folder.sub("postgres")?;
     let programs = postgres_folder()?;
     let password = folder.secret("database-password")?;
@@ -33,6 +33,8 @@ pub(super) fn postgres(folder: &Folder, durable: bool) -> Result<Part, StackErro
     if !data.join("PG_VERSION").exists() {
         init(&launch, &programs, &data, &password)?;
     }
+    let socket = if socket { home.display().to_string() } else { String::new() };
+    let launch = launch.args(["-c", &format!("unix_socket_directories={socket}")]);
     serve(launch, "postgres", &data, &password, durable)
 }
 
@@ -52,6 +54,7 @@ pub(super) fn replica(folder: &Folder, primary: &Part) -> Result<Part, StackErro
         launch.clone().args(["-R", "-X", "stream", "--checkpoint=fast", "-D", "data", "-d", &primary.url]);
     copy.program = programs.join("pg_basebackup");
     run(&copy, "")?;
+    let launch = launch.args(["-c", "unix_socket_directories="]);
     serve(launch, "replica", &data, &password, false)
 }
 
@@ -65,8 +68,6 @@ fn serve(
     let lease = Lease::any()?;
     let port = format!("port={}", lease.port());
     launch = launch.args(["-D", "data", "-c", &port, "-c", "listen_addresses=127.0.0.1"]);
-    // No Unix socket: its path could be too long.
-    launch = launch.args(["-c", "unix_socket_directories="]);
     if !durable {
         launch =
             launch.args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"]);

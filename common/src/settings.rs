@@ -109,6 +109,7 @@ settings! {
     READ_STALENESS_MS_MAX = Setting::new("HUBBUB_READ_STALENESS_MS_MAX", Some("2000"), "how far the replica of HUBBUB_READ_DATABASE_URL may be behind, milliseconds; past it the primary is read");
     RETENTION_DAYS = Setting::new("HUBBUB_RETENTION_DAYS", Some("0"), "after which months of messages are dropped, days; 0 = never");
     JANITOR_SECONDS = Setting::new("HUBBUB_JANITOR_SECONDS", Some("60"), "how often background work on stored messages is looked for, seconds");
+    SEARCH_MS = Setting::new("HUBBUB_SEARCH_MS", Some("3000"), "how long a search looks through messages before it answers with what it found so far, milliseconds");
     DATABASE_CA_FILE = Setting::new("HUBBUB_DATABASE_CA_FILE", None, "PEM file with the certificates that vouch for Postgres, for URLs with sslmode=verify-full [default: those of the system]");
     DATABASE_CONNECTIONS_MAX = Setting::new("HUBBUB_DATABASE_CONNECTIONS_MAX", Some("16"), "connections to Postgres, at most");
     AUTH_PER_MINUTE = Setting::new("HUBBUB_AUTH_PER_MINUTE", Some("300"), "logins and registrations per minute and client address over all instances; 0 = no limit");
@@ -188,6 +189,7 @@ pub fn control() -> Vec<Setting> {
         DIRECT_DATABASE_URL,
         READ_DATABASE_URL,
         READ_STALENESS_MS_MAX,
+        SEARCH_MS,
         DATABASE_CA_FILE,
         RETENTION_DAYS,
         JANITOR_SECONDS,

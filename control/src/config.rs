@@ -24,6 +24,8 @@ pub struct Config {
     pub read_database: Option<Database>,
     /// How far that may be behind.
     pub read_staleness_max: Duration,
+    /// How long a search looks through messages.
+    pub search_max: Duration,
     /// How long messages are kept, unless for ever.
     pub retention: Option<Duration>,
     /// How often background work is looked for.
@@ -142,6 +144,7 @@ impl Config {
             read_staleness_max: settings
                 .get(&names::READ_STALENESS_MS_MAX, within(10..=3_600_000))
                 .map(Duration::from_millis)?,
+            search_max: settings.get(&names::SEARCH_MS, within(1..=60_000)).map(Duration::from_millis)?,
             retention: Some(settings.get(&names::RETENTION_DAYS, within(0..=36_500))?)
                 .filter(|days| *days > 0)
                 .map(|days| Duration::from_hours(24 * days)),
@@ -198,6 +201,7 @@ mod tests {
             ("HUBBUB_DIRECT_DATABASE_URL", "x"),
             ("HUBBUB_READ_DATABASE_URL", "postgresql://h:port/x"),
             ("HUBBUB_READ_STALENESS_MS_MAX", "9"),
+            ("HUBBUB_SEARCH_MS", "0"),
             ("HUBBUB_RETENTION_DAYS", "-1"),
             ("HUBBUB_JANITOR_SECONDS", "0"),
             ("HUBBUB_DATABASE_CA_FILE", "/nowhere/at.all"),

@@ -32,6 +32,7 @@ pub mod replica;
 pub mod roll;
 pub mod room;
 pub mod rooms;
+pub mod search;
 pub mod serve;
 pub mod store;
 pub mod token;

@@ -15,9 +15,6 @@ use crate::rooms;
 use crate::store::messages::{self, Message, Page};
 use crate::uploads;
 
-/// Characters of what is searched for.
-const SEARCH_CHARS_MAX: usize = 256;
-
 /// A message to send.
 #[derive(Debug, Clone)]
 pub struct Draft {
@@ -42,24 +39,6 @@ pub async fn history(
     rooms::role(app, caller, room).await?;
     let database = app.read_database().await?;
     messages::page(&database, room, page, limit).await
-}
-
-/// Messages of a room with these words, newest first, before one. Quotes make a phrase, `or` and `-` are understood.
-pub async fn search(
-    app: &App,
-    caller: &Caller,
-    room: RoomId,
-    words: &str,
-    before: Option<MessageId>,
-    limit: i64,
-) -> Result<Vec<Message>, Error> {
-    let length = words.trim().chars().count();
-    if length == 0 || length > SEARCH_CHARS_MAX || words.contains('\0') {
-        return Err(Error::invalid("q", format!("expected 1 to {SEARCH_CHARS_MAX} characters")));
-    }
-    rooms::role(app, caller, room).await?;
-    let database = app.read_database().await?;
-    messages::search(&database, room, words, before, limit).await
 }
 
 /// Sends a message through the room's stream.

@@ -40,6 +40,7 @@ mod retention;
 mod rights;
 mod routes;
 mod s3;
+mod search;
 mod settings;
 mod side_by_side;
 mod slow;

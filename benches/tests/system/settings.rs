@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 62] = [
+const BAD: [(&str, &str); 63] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -61,6 +61,7 @@ const BAD: [(&str, &str); 62] = [
     ("HUBBUB_UPLOADS_BYTES_MAX", "25M"),
     ("HUBBUB_DATABASE_CA_FILE", "/nowhere/at.all"),
     ("HUBBUB_READ_STALENESS_MS_MAX", "9"),
+    ("HUBBUB_SEARCH_MS", "0"),
     ("HUBBUB_RETENTION_DAYS", "-1"),
     ("HUBBUB_JANITOR_SECONDS", "0"),
     ("HUBBUB_UPLOADS_BYTES_PER_USER", "-1"),

@@ -12,6 +12,7 @@ use super::page::{HistoryQuery, Page, SearchQuery, is_full, limit};
 use super::problem::Problem;
 use crate::app::App;
 use crate::messages::{self, Draft};
+use crate::search;
 use crate::store::messages::{Message, Page as Part};
 
 /// History, newest last
@@ -49,6 +50,9 @@ pub(super) async fn history(
 }
 
 /// Find messages by their words, newest first
+///
+/// In a room so large that it takes longer than `HUBBUB_SEARCH_MS`, an answer has what was found by then, perhaps
+/// nothing, and a `next` to go on from.
 #[utoipa::path(
     get,
     path = "/rooms/{id}/search",
@@ -63,9 +67,9 @@ pub(super) async fn search(
     Path(id): Path<RoomId>,
     Query(query): Query<SearchQuery>,
 ) -> Result<axum::Json<Page<Message>>, Problem> {
-    let limit = limit(query.limit)?;
-    let found = messages::search(&app, &caller, id, &query.q, query.cursor, limit).await?;
-    Ok(Page::of(found, limit, |message| message.id.to_string()))
+    let limit = usize::try_from(limit(query.limit)?).unwrap_or_default();
+    let found = search::search(&app, &caller, id, &query.q, query.cursor, limit).await?;
+    Ok(axum::Json(Page { items: found.messages, next: found.next.map(|id| id.to_string()) }))
 }
 
 #[derive(Deserialize, ToSchema)]

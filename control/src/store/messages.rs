@@ -55,7 +55,8 @@ pub enum Page {
     Between(MessageId, MessageId),
 }
 
-const COLUMNS: &str = "id, author, name, kind, body, nonce, reply_to, edited_at, deleted";
+/// What [`complete`] needs of each.
+pub(super) const COLUMNS: &str = "id, author, name, kind, body, nonce, reply_to, edited_at, deleted";
 
 /// A page of history, newest last.
 pub async fn page(client: &Client, room: RoomId, page: Page, limit: i64) -> Result<Vec<Message>, Error> {
@@ -69,30 +70,15 @@ pub async fn page(client: &Client, room: RoomId, page: Page, limit: i64) -> Resu
         "SELECT {COLUMNS} FROM messages WHERE room = $1 AND id > $2 AND id < $3 ORDER BY id {order} LIMIT $4"
     );
     let rows = rows_in_time(client, &sql, &[&room.as_i64(), &after, &before, &limit]).await?;
-    let mut messages: Vec<Message> = rows.iter().filter_map(|row| message(room, row)).collect();
+    let mut messages = complete(client, room, &rows).await?;
     if order == "DESC" {
         messages.reverse();
     }
-    add_reactions(client, room, &mut messages).await?;
     Ok(messages)
 }
 
-/// Messages with these words, newest first, before one. The expression is that of the index of months that are over;
-/// in the current one the room's messages are looked through.
-pub async fn search(
-    client: &Client,
-    room: RoomId,
-    words: &str,
-    before: Option<MessageId>,
-    limit: i64,
-) -> Result<Vec<Message>, Error> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM messages
-         WHERE to_tsvector('simple', left(body, 65536)) @@ websearch_to_tsquery('simple', $2)
-         AND room = $1 AND id < $3 AND NOT deleted ORDER BY id DESC LIMIT $4"
-    );
-    let before = before.map_or(i64::MAX, MessageId::as_i64);
-    let rows = rows_in_time(client, &sql, &[&room.as_i64(), &words, &before, &limit]).await?;
+/// Messages of a room, from rows with [`COLUMNS`].
+pub(super) async fn complete(client: &Client, room: RoomId, rows: &[Row]) -> Result<Vec<Message>, Error> {
     let mut messages: Vec<Message> = rows.iter().filter_map(|row| message(room, row)).collect();
     add_reactions(client, room, &mut messages).await?;
     Ok(messages)

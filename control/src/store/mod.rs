@@ -8,6 +8,7 @@ pub mod messages;
 pub mod partitions;
 pub mod retention;
 pub mod rooms;
+pub mod search;
 pub mod sql;
 pub mod uploads;
 pub mod users;

@@ -2,6 +2,7 @@
 //! round trip. A prepared statement would stay behind on a server connection that the next client gets.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, GenericClient, Row};
@@ -71,13 +72,26 @@ pub trait Sql: GenericClient + Sync {
 
 impl<C: GenericClient + Sync> Sql for C {}
 
-/// All rows of what may take long: Postgres ends it in time for an answer. One round trip, and no trace on a connection
-/// that a pooler gives to the next client.
+/// How long a statement may take that somebody waits for.
+const TIME_MAX: Duration = Duration::from_secs(8);
+
+/// All rows of what may take long: Postgres ends it in time for an answer.
 pub async fn rows_in_time(client: &Client, sql: &str, params: &[&dyn Param]) -> Result<Vec<Row>, Error> {
-    const BEGIN: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '8s'";
+    rows_within(client, TIME_MAX, sql, params).await
+}
+
+/// All rows, where that takes no longer than this. One round trip, and no trace on a connection that a pooler gives to the
+/// next client.
+pub async fn rows_within(
+    client: &Client,
+    time: Duration,
+    sql: &str,
+    params: &[&dyn Param],
+) -> Result<Vec<Row>, Error> {
+    let begin = format!("BEGIN READ ONLY; SET LOCAL statement_timeout = {}", time.as_millis().max(1));
     // All three are sent when first polled, in this order; a transaction that failed is rolled back by its COMMIT.
     let (begun, rows, _) =
-        tokio::join!(client.batch_execute(BEGIN), client.rows(sql, params), client.batch_execute("COMMIT"));
+        tokio::join!(client.batch_execute(&begin), client.rows(sql, params), client.batch_execute("COMMIT"));
     begun?;
     rows
 }

@@ -10,7 +10,7 @@ const SEARCH_AFTER_MS = 250;
 /**
  * A search field with results below.
  * @template T
- * @param {{ title: string, label: string, empty: string | ((query: string) => string), search: (query: string) => Promise<T[]>,
+ * @param {{ title: string, label: string, empty: string | ((query: string) => string), search: (query: string, isWanted: () => boolean) => Promise<T[]>,
  *   draw: (item: T, dialog: HTMLDialogElement) => Node }} options
  */
 export function openSearch({ title, label, empty, search, draw }) {
@@ -35,7 +35,7 @@ export function openSearch({ title, label, empty, search, draw }) {
     const mine = asked;
     try {
       const query = input.value.trim();
-      const items = await search(query);
+      const items = await search(query, () => mine === asked && dialog.isConnected);
       if (mine !== asked) return;
       fill(results, ...items.map((item) => h('li', {}, draw(item, dialog))));
       note.textContent = items.length > 0 ? '' : typeof empty === 'string' ? empty : empty(query);

@@ -7,6 +7,9 @@ import { openSearch } from './find.js';
 
 /** @typedef {import('../../chat.js').Chat} Chat */
 
+/** Answers without a message before giving up. */
+const PARTS = 10;
+
 /** @param {Chat} chat @param {string} room @param {(message: string) => void} show */
 export function openMessageSearch(chat, room, show) {
   const state = chat.store.state(room);
@@ -14,7 +17,7 @@ export function openMessageSearch(chat, room, show) {
     title: 'Search messages',
     label: state ? `Search in ${chat.store.title(state)}` : 'Search',
     empty: (query) => (query === '' ? 'Type words that were said in this room.' : 'Nothing was found.'),
-    search: async (query) => (query === '' ? [] : (await chat.api.search(room, query)).items),
+    search: async (query, isWanted) => (query === '' ? [] : firstFound(chat, room, query, isWanted)),
     draw: (message, dialog) =>
       h(
         'button',
@@ -32,4 +35,18 @@ export function openMessageSearch(chat, room, show) {
         ),
       ),
   });
+}
+
+/**
+ * The newest messages with these words. In a very large room the server answers in parts, perhaps with nothing yet.
+ * @param {Chat} chat @param {string} room @param {string} query @param {() => boolean} isWanted
+ */
+async function firstFound(chat, room, query, isWanted) {
+  let cursor;
+  for (let part = 0; part < PARTS && isWanted(); part += 1) {
+    const page = await chat.api.search(room, query, cursor);
+    if (page.items.length > 0 || page.next === null) return page.items;
+    cursor = page.next;
+  }
+  return [];
 }

@@ -99,7 +99,7 @@ pub async fn pages(client: &Client, name: &str) -> Result<i64, Error> {
 }
 
 /// Builds a month's index for search, if it has none; whether there was anything to do. The expression is that of
-/// [`super::messages::search`].
+/// [`super::search`].
 pub async fn index_for_search(client: &Client, name: &str) -> Result<bool, Error> {
     let index = format!("{name}_search");
     let is_valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)";

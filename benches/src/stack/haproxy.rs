@@ -162,6 +162,10 @@ impl Servers<'_> {
                     let (servers, lines) = match std::mem::take(&mut pattern_of) {
                         "gateways" => (self.gateways, self.front.sources),
                         "control" => (self.controls, 1),
+                        "acme" => {
+                            push(line);
+                            continue;
+                        }
                         _ => continue,
                     };
                     for (new_name, new_address) in servers {
@@ -200,6 +204,7 @@ mod tests {
         assert_eq!(rest(&filled), rest(HAPROXY_CFG));
         let lines: Vec<_> = filled.lines().filter(is_server).map(str::trim).collect();
         let expected = [
+            "server certbot \"${HUBBUB_ACME-127.0.0.1:8402}\"",
             "server g1 g1:1 cookie g1",
             "server g1-2 g1:1 cookie g1-2 source 127.1.3.2 no-check track g1",
             "server g2 g2:1 cookie g2",

@@ -12,6 +12,7 @@ mod chat;
 mod client;
 mod dev;
 mod exactly_once;
+mod firewall;
 mod gateway_alone;
 mod guard;
 mod haproxy;

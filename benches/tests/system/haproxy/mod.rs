@@ -12,6 +12,7 @@ use rcgen::generate_simple_self_signed;
 use socket2::{Domain, Socket, Type};
 
 mod moving;
+mod renewal;
 mod strangers;
 mod tls;
 

@@ -66,9 +66,16 @@ fn contents_of_the_package() {
     for file in ["sysusers.d/hubbub", "tmpfiles.d/hubbub", "sysctl.d/70-hubbub"] {
         expect(&format!("/usr/lib/{file}.conf"), "-rw-r--r--");
     }
-    for document in
-        ["systemd.md", "PROTOCOL.md", "copyright", "haproxy/haproxy.cfg", "examples/numa-node.conf"]
-    {
+    for document in [
+        "systemd.md",
+        "runbook.md",
+        "PROTOCOL.md",
+        "copyright",
+        "haproxy/haproxy.cfg",
+        "examples/numa-node.conf",
+        "examples/nftables.conf",
+        "examples/certbot-haproxy",
+    ] {
         expect(&format!("/usr/share/doc/hubbub/{document}"), "-rw-r--r--");
     }
     // Settings are the administrator's, and not everybody's to read.

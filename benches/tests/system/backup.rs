@@ -269,3 +269,68 @@ async fn of_a_cluster() {
     block_in_place(|| restore(&backup, &files, &servers, database_url));
     goes_on(&servers, &before, &acked).await;
 }
+
+/// In place of the programs that the script runs: tells as whom it is asked what, and answers as Sentinel and a Cluster do.
+const CLI: &str = r#"#!/bin/sh
+echo "${REDISCLI_AUTH-} ${*#--no-auth-warning -e }" >>"$ASKED"
+case "$*" in
+*'-h dead'*) exit 1 ;;
+*SENTINEL*) printf '10.0.0.9\n6380\n' ;;
+*NODES*) printf 'a 10.0.0.1:1@11 master - 0 0 1 connected 0-8191\nb ::2:2@12,b myself,master - 0 0 2 connected 8192-16383\n' ;;
+esac
+"#;
+const DUMP: &str = r#"#!/bin/sh
+for a; do case $a in --file=*) : >"${a#--file=}" ;; esac; done
+"#;
+
+#[test]
+fn every_form_of_a_url_of_redis_is_understood() {
+    let folder = Folder::temporary().unwrap();
+    let programs = folder.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for (name, text) in
+        [("redis-cli", CLI), ("redis-check-rdb", DUMP), ("pg_dump", DUMP), ("pg_restore", DUMP)]
+    {
+        std::fs::write(programs.join(name), text).unwrap();
+        run(Command::new("chmod").arg("755").arg(programs.join(name)));
+    }
+    let (asked, backups) = (folder.path().join("asked"), folder.path().join("backups"));
+    let sentinel = "SENTINEL get-master-addr-by-name";
+    // What is asked first; who the primaries are is asked again at the end.
+    for (url, expected) in [
+        ("redis://h", vec![" -h h -p 6379 --rdb redis-h-6379.rdb".to_owned()]),
+        ("redis://u:p%40@q@h:7/0", vec!["p@@q --user u -h h -p 7 --rdb redis-h-7.rdb".to_owned()]),
+        ("rediss://:p@[::1]", vec!["p --tls -h ::1 -p 6379 --rdb redis---1-6379.rdb".to_owned()]),
+        ("unix:///r.sock?user=u&pass=%25", vec!["% --user u -s /r.sock --rdb redis.rdb".to_owned()]),
+        (
+            "rediss+sentinel://u:p@dead,s:5/m/0?sentinel_user=v&sentinel_password=%26",
+            vec![
+                format!("& --tls --user v -h dead -p 26379 {sentinel} m"),
+                format!("& --tls --user v -h s -p 5 {sentinel} m"),
+                "p --tls --user u -h 10.0.0.9 -p 6380 --rdb redis-10.0.0.9-6380.rdb".to_owned(),
+            ],
+        ),
+        (
+            "redis://u:p@dead:1,redis://u:p@[::2]:4",
+            vec![
+                "p --user u -h dead -p 1 CLUSTER NODES".to_owned(),
+                "p --user u -h ::2 -p 4 CLUSTER NODES".to_owned(),
+                "p --user u -h 10.0.0.1 -p 1 --rdb redis-10.0.0.1-1.rdb".to_owned(),
+                "p --user u -h ::2 -p 2 --rdb redis---2-2.rdb".to_owned(),
+            ],
+        ),
+        ("redis://one,", vec![" -h one -p 6379 CLUSTER NODES".to_owned()]),
+    ] {
+        let _ = std::fs::remove_file(&asked);
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"PATH=$0:$PATH exec "$1""#]).arg(&programs).arg(script("hubbub-backup"));
+        command.env("ASKED", &asked).env("BACKUP_REDIS_URL", url);
+        run(command.env("BACKUP_FOLDER", &backups).env("BACKUP_DATABASE_URL", "postgresql:///x"));
+        let unfinished = format!("{}/", backups.join(".unfinished").display());
+        let text = std::fs::read_to_string(&asked).unwrap().replace(&unfinished, "");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..expected.len()], expected, "{url}");
+    }
+    let bad = Command::new(script("hubbub-backup")).env("BACKUP_REDIS_URL", "http://x").output().unwrap();
+    assert!(!bad.status.success() && String::from_utf8_lossy(&bad.stderr).contains("http://"));
+}

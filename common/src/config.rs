@@ -9,9 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
 
-use crate::log::{self, Format};
+use crate::log::{self, Format, LogSettings};
 use crate::redis_url::RedisUrl;
 use crate::settings::{self as names, Setting, SettingError, Settings};
 use crate::shard::{SHARDS_MAX, Shards};
@@ -71,10 +70,8 @@ pub struct Shared {
     pub body_bytes_max: u32,
     /// How long to wait for servers at start.
     pub wait: Duration,
-    /// What to log.
-    pub log: EnvFilter,
-    /// How to log.
-    pub log_format: Format,
+    /// What to log, and how.
+    pub log: LogSettings,
 }
 
 impl Shared {
@@ -128,12 +125,15 @@ impl Shared {
                 bytes.map_err(|error| format!("{error} (the upper bound is HUBBUB_FRAME_BYTES_MAX)"))
             })?,
             wait: settings.get(&names::WAIT_SECONDS, seconds(0..=86_400))?,
-            log: settings.get(&names::LOG, log::parse_filter)?,
-            log_format: settings.get(&names::LOG_FORMAT, |value| match value {
-                "text" => Ok(Format::Text),
-                "json" => Ok(Format::Json),
-                _ => Err("expected text or json"),
-            })?,
+            log: LogSettings {
+                filter: settings.get(&names::LOG, log::parse_filter)?,
+                format: settings.get(&names::LOG_FORMAT, |value| match value {
+                    "text" => Ok(Format::Text),
+                    "json" => Ok(Format::Json),
+                    _ => Err("expected text or json"),
+                })?,
+                repeats_max: settings.get(&names::LOG_REPEATS_MAX, within(0..=1_000_000))?,
+            },
         })
     }
 
@@ -338,6 +338,7 @@ mod tests {
             ("HUBBUB_WAIT_SECONDS", "-1"),
             ("HUBBUB_LOG", "a=b=c"),
             ("HUBBUB_LOG_FORMAT", "xml"),
+            ("HUBBUB_LOG_REPEATS_MAX", "all"),
         ];
         let own = [names::GATEWAY_LISTEN, names::GATEWAY_ADMIN_LISTEN];
         let table: Vec<_> = names::gateway();

@@ -85,6 +85,7 @@ settings! {
     WAIT_SECONDS = Setting::new("HUBBUB_WAIT_SECONDS", Some("0"), "how long to wait for Redis and Postgres at start, seconds");
     LOG = Setting::new("HUBBUB_LOG", Some("info"), "error, warn, info, debug, trace, or tracing directives");
     LOG_FORMAT = Setting::new("HUBBUB_LOG_FORMAT", Some("text"), "text or json");
+    LOG_REPEATS_MAX = Setting::new("HUBBUB_LOG_REPEATS_MAX", Some("10"), "lines that one place in the code may log in 10 seconds; then one says how many more there were; 0 = no limit");
 
     CORES = Setting::new("HUBBUB_CORES", None, "CPUs to run on, such as 0-3,8, one pinned thread each [default: all allowed CPUs]");
     BUS = Setting::new("HUBBUB_BUS", Some("redis"), "redis, or memory for a single gateway without Redis");
@@ -131,7 +132,7 @@ settings! {
 }
 
 /// The settings of both programs.
-const BOTH: [Setting; 21] = [
+const BOTH: [Setting; 22] = [
     SERVER_ID,
     ENV,
     SHARDS,
@@ -153,6 +154,7 @@ const BOTH: [Setting; 21] = [
     WAIT_SECONDS,
     LOG,
     LOG_FORMAT,
+    LOG_REPEATS_MAX,
 ];
 
 /// The settings of `hubbub-gateway`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hubbub_common::clock::Monotonic;
 use hubbub_common::config::Secret;
-use hubbub_common::log;
+use hubbub_common::log::{self, Log};
 use hubbub_common::metrics::describe_all;
 use hubbub_common::redis::start::start;
 use hubbub_common::settings::{
@@ -70,12 +70,14 @@ const PROBES: [&[&str]; 29] = [
 
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> Result<(), Failed> {
-    log::init(config.shared.log.clone(), config.shared.log_format);
+    let log = log::init(&config.shared.log);
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
     let secret = config.jwt_secret()?.clone();
-    with_app(config, &secret, listen_and_serve)
+    let outcome = with_app(config, &secret, async |app| listen_and_serve(app, log.clone()).await);
+    log.close();
+    outcome
 }
 
 /// For commands that sign nothing; were something signed, it would be good for nobody.
@@ -138,7 +140,7 @@ pub fn with_app(
     runtime.block_on(then(app))
 }
 
-async fn listen_and_serve(app: App) -> Result<(), Failed> {
+async fn listen_and_serve(app: App, log: Log) -> Result<(), Failed> {
     let bind = async |name: &str, address: SocketAddr| {
         let listener = TcpListener::bind(address).await;
         listener.map_err(|error| Failed::Other(format!("{name} {address}: {error}")))
@@ -166,6 +168,7 @@ async fn listen_and_serve(app: App) -> Result<(), Failed> {
         loop {
             every.tick().await;
             metrics.run_upkeep();
+            log.tell_left_out();
         }
     });
     let shared = &app.config.shared;

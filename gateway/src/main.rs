@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 }
 
 fn run(config: Config) -> Result<(), Failed> {
-    log::init(config.shared.log.clone(), config.shared.log_format);
+    let log = log::init(&config.shared.log);
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
@@ -137,11 +137,13 @@ fn run(config: Config) -> Result<(), Failed> {
         supervisor::ready(&status.summary());
         tokio::spawn(keep_alive(Arc::clone(&status)));
         tokio::spawn(admin::serve(listener, Arc::clone(&status), metrics.clone()));
+        let log_of_upkeep = log.clone();
         tokio::spawn(async move {
             let mut every = tokio::time::interval(UPKEEP);
             loop {
                 every.tick().await;
                 metrics.run_upkeep();
+                log_of_upkeep.tell_left_out();
             }
         });
         let stopped = async {
@@ -176,6 +178,7 @@ fn run(config: Config) -> Result<(), Failed> {
             }
         }
         tracing::info!(connections = status.connections(), "stopped");
+        log.close();
         Ok(())
     })
 }

@@ -20,6 +20,7 @@ mod invitations;
 mod leadership;
 mod limits;
 mod load;
+mod logs;
 mod metrics;
 mod missing_servers;
 mod monitoring;

@@ -15,6 +15,7 @@ use crate::redis_url::RedisUrl;
 use crate::settings::{self as names, Setting, SettingError, Settings};
 use crate::shard::{SHARDS_MAX, Shards};
 use crate::token::Keys;
+use crate::traces::TraceSettings;
 
 /// A value that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub struct Shared {
     pub wait: Duration,
     /// What to log, and how.
     pub log: LogSettings,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceSettings>,
 }
 
 impl Shared {
@@ -134,6 +137,7 @@ impl Shared {
                 })?,
                 repeats_max: settings.get(&names::LOG_REPEATS_MAX, within(0..=1_000_000))?,
             },
+            traces: TraceSettings::check(settings)?,
         })
     }
 
@@ -261,6 +265,12 @@ pub fn within<T: FromStr + PartialOrd + fmt::Display>(
     }
 }
 
+/// A number from 0 to 1.
+pub fn read_share(value: &str) -> Result<f64, &'static str> {
+    let share = value.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or("expected a number from 0 to 1")
+}
+
 /// What stands in a file.
 pub fn read_file(path: &str) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("can't be read: {error}"))
@@ -339,6 +349,12 @@ mod tests {
             ("HUBBUB_LOG", "a=b=c"),
             ("HUBBUB_LOG_FORMAT", "xml"),
             ("HUBBUB_LOG_REPEATS_MAX", "all"),
+            ("HUBBUB_TRACES_URL", "127.0.0.1:4318"),
+            ("HUBBUB_TRACES_URL", "http://"),
+            ("HUBBUB_TRACES_URL", "http://:4318"),
+            ("HUBBUB_TRACES_URL", "http://user@collector"),
+            ("HUBBUB_TRACES_RATIO", "2"),
+            ("HUBBUB_TRACES_RATIO", "NaN"),
         ];
         let own = [names::GATEWAY_LISTEN, names::GATEWAY_ADMIN_LISTEN];
         let table: Vec<_> = names::gateway();

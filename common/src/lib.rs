@@ -1,7 +1,7 @@
 //! What gateway and control plane share.
 //!
-//! Invariants: nothing here opens a socket, names a runtime or spawns a thread, except for `redis`, which is a
-//! feature of its own; only [`clock`] reads a clock and only [`settings`] reads the environment. Every name that two programs must agree on (settings,
+//! Invariants: nothing here opens a socket, names a runtime or spawns a thread, except for `redis` and the
+//! export of `traces`, each a feature of its own; only [`clock`] reads a clock and only [`settings`] reads the environment. Every name that two programs must agree on (settings,
 //! metrics, Redis keys, the bytes of an entry, the shard of a room) is defined here once.
 //!
 //! Absent on purpose: connections to Postgres, which only the control plane has.
@@ -32,3 +32,4 @@ pub mod shard;
 pub mod simulation;
 pub mod supervisor;
 pub mod token;
+pub mod traces;

@@ -86,6 +86,8 @@ settings! {
     LOG = Setting::new("HUBBUB_LOG", Some("info"), "error, warn, info, debug, trace, or tracing directives");
     LOG_FORMAT = Setting::new("HUBBUB_LOG_FORMAT", Some("text"), "text or json");
     LOG_REPEATS_MAX = Setting::new("HUBBUB_LOG_REPEATS_MAX", Some("10"), "lines that one place in the code may log in 10 seconds; then one says how many more there were; 0 = no limit");
+    TRACES_URL = Setting::new("HUBBUB_TRACES_URL", None, "OpenTelemetry collector that takes traces by OTLP over HTTP, such as http://127.0.0.1:4318 [default: nothing is traced]").alias("OTEL_EXPORTER_OTLP_ENDPOINT");
+    TRACES_RATIO = Setting::new("HUBBUB_TRACES_RATIO", Some("0.01"), "share of requests, of a gateway's entries and of the batch writer's batches that is traced, 0 to 1").alias("OTEL_TRACES_SAMPLER_ARG");
 
     CORES = Setting::new("HUBBUB_CORES", None, "CPUs to run on, such as 0-3,8, one pinned thread each [default: all allowed CPUs]");
     BUS = Setting::new("HUBBUB_BUS", Some("redis"), "redis, or memory for a single gateway without Redis");
@@ -132,7 +134,7 @@ settings! {
 }
 
 /// The settings of both programs.
-const BOTH: [Setting; 22] = [
+const BOTH: [Setting; 24] = [
     SERVER_ID,
     ENV,
     SHARDS,
@@ -155,6 +157,8 @@ const BOTH: [Setting; 22] = [
     LOG,
     LOG_FORMAT,
     LOG_REPEATS_MAX,
+    TRACES_URL,
+    TRACES_RATIO,
 ];
 
 /// The settings of `hubbub-gateway`.

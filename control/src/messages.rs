@@ -6,6 +6,8 @@ use hubbub_common::entry::Record;
 use hubbub_common::ids::{MessageId, RoomId, UserId};
 use hubbub_common::limits::NONCE_BYTES_MAX;
 use hubbub_common::protocol::MessageKind;
+use hubbub_common::traces::child;
+use opentelemetry::trace::SpanKind;
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -53,7 +55,8 @@ pub async fn send(app: &App, caller: &Caller, room: RoomId, draft: Draft) -> Res
     if draft.kind == MessageKind::System {
         return Err(Error::invalid("kind", "expected text or image"));
     }
-    if !rooms::role(app, caller, room).await?.may_send() {
+    let role = child(SpanKind::Internal, "rights", Vec::new, rooms::role(app, caller, room)).await?;
+    if !role.may_send() {
         return Err(Error::Forbidden("you may not send to this room"));
     }
     rate::take(&app.redis, SEND_PER_USER, &caller.user.to_string()).await?;

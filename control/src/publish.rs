@@ -14,6 +14,8 @@ use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::keys;
 use hubbub_common::redis::{Commands, Fault, Replication, not_replicated};
 use hubbub_common::shard::{Shard, Shards};
+use hubbub_common::traces::{attribute, child};
+use opentelemetry::trace::SpanKind;
 use redis::streams::StreamRangeReply;
 use redis::{RedisError, cmd, from_redis_value};
 use tokio::sync::Mutex;
@@ -60,7 +62,7 @@ impl Publisher {
         let mut of_shard =
             of_shard.ok_or_else(|| Error::Internal("a shard out of range".to_owned()))?.lock().await;
         if let Some((user, nonce)) = record.nonce() {
-            self.read_on(redis, shard, &mut of_shard).await?;
+            traced("nonces", shard, self.read_on(redis, shard, &mut of_shard)).await?;
             // Where replicas are waited for, a repeat is appended too: that it is confirmed says that the first is.
             if let Some(first) = of_shard.dedupe.find(user, nonce).filter(|_| self.replicated.is_none()) {
                 return Ok(first);
@@ -71,21 +73,23 @@ impl Publisher {
         let mut add = cmd("XADD");
         add.arg(keys::bus(shard)).arg("*").arg(keys::ENTRY_FIELD).arg(entry);
         let appends = self.replicated.as_ref().map_or(redis, |(appends, _)| appends);
-        let mut reply = appends.send(&add).await.map_err(|fault| match fault {
+        let reply = traced("XADD", shard, appends.send(&add)).await;
+        let mut reply = reply.map_err(|fault| match fault {
             Fault::Refused(error) => error.into(),
             Fault::Unknown(error) => unknown(&error),
         })?;
-        if let Some((_, replication)) = &self.replicated
-            && !replication.is_done(shard, &mut reply.connection).await.map_err(|error| unknown(&error))?
-        {
-            return Err(unknown(&not_replicated()));
+        if let Some((_, replication)) = &self.replicated {
+            let is_done = traced("WAIT", shard, replication.is_done(shard, &mut reply.connection)).await;
+            if !is_done.map_err(|error| unknown(&error))? {
+                return Err(unknown(&not_replicated()));
+            }
         }
         let id: String = from_redis_value(reply.value).map_err(RedisError::from)?;
         let id = id.parse::<EntryId>().ok().and_then(|entry| MessageId::pack(entry, 0));
         let id = id.ok_or_else(|| Error::Internal("XADD answered no entry id".to_owned()))?;
         if let Some((user, nonce)) = record.nonce() {
             // The same nonce may have come by a gateway meanwhile: who stands first in the stream counts.
-            let read = self.read_on(redis, shard, &mut of_shard).await;
+            let read = traced("nonces", shard, self.read_on(redis, shard, &mut of_shard)).await;
             read.map_err(|error| Error::Unknown(format!("appended, and then: {error:?}")))?;
             return Ok(of_shard.dedupe.find(user, nonce).unwrap_or(id));
         }
@@ -146,6 +150,15 @@ impl Publisher {
             }
         }
     }
+}
+
+/// Asks Redis something about a shard, under a span of its own where that is traced.
+async fn traced<T>(name: &'static str, shard: Shard, ask: impl Future<Output = T>) -> T {
+    let attributes = || {
+        let number = i64::from(shard.number());
+        vec![attribute("db.system.name", "redis"), attribute("hubbub.shard", number)]
+    };
+    child(SpanKind::Client, name, attributes, ask).await
 }
 
 /// What was sent may have been stored, or not.

@@ -13,6 +13,7 @@ use hubbub_common::settings::{
 };
 use hubbub_common::supervisor;
 use hubbub_common::token::{SecretKey, Signer, Verifier, new_session_token};
+use hubbub_common::traces;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,11 +72,13 @@ const PROBES: [&[&str]; 29] = [
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: Config) -> Result<(), Failed> {
     let log = log::init(&config.shared.log);
+    traces::start(config.shared.traces.as_ref(), "hubbub-control", &config.shared.server_id)?;
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
     let secret = config.jwt_secret()?.clone();
     let outcome = with_app(config, &secret, async |app| listen_and_serve(app, log.clone()).await);
+    traces::close();
     log.close();
     outcome
 }

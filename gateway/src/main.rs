@@ -10,7 +10,7 @@ use hubbub_common::clock::Monotonic;
 use hubbub_common::metrics::describe_all;
 use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
 use hubbub_common::token::Verifier;
-use hubbub_common::{log, settings, supervisor};
+use hubbub_common::{log, settings, supervisor, traces};
 use hubbub_gateway::admission::Admission;
 use hubbub_gateway::bus::{Ask, BusConfig, Links, StartError, Tell};
 use hubbub_gateway::config::{Config, command};
@@ -92,6 +92,7 @@ fn main() -> ExitCode {
 
 fn run(config: Config) -> Result<(), Failed> {
     let log = log::init(&config.shared.log);
+    traces::start(config.shared.traces.as_ref(), "hubbub-gateway", &config.shared.server_id)?;
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
@@ -178,6 +179,7 @@ fn run(config: Config) -> Result<(), Failed> {
             }
         }
         tracing::info!(connections = status.connections(), "stopped");
+        traces::close();
         log.close();
         Ok(())
     })

@@ -20,7 +20,14 @@ use std::sync::mpsc::{Sender, channel};
 use super::account::Account;
 
 /// Variables under which other programs may have left settings that are not meant for our parts.
-const FOREIGN_VARIABLES: [&str; 4] = ["REDIS_URL", "DATABASE_URL", "DIRECT_URL", "JWT_SECRET"];
+const FOREIGN_VARIABLES: [&str; 6] = [
+    "REDIS_URL",
+    "DATABASE_URL",
+    "DIRECT_URL",
+    "JWT_SECRET",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_TRACES_SAMPLER_ARG",
+];
 
 /// A process to start, as often as needed.
 #[derive(Debug, Clone)]

@@ -49,5 +49,6 @@ mod slow;
 mod stack;
 mod supervised;
 mod tidy;
+mod traces;
 mod units;
 mod uploads;

@@ -6,7 +6,7 @@ use std::process::Command;
 use hubbub_benches::stack::sibling;
 
 /// A value that must be refused, for every setting there is.
-const BAD: [(&str, &str); 64] = [
+const BAD: [(&str, &str); 66] = [
     ("HUBBUB_LISTEN", "7000"),
     ("HUBBUB_ADMIN_LISTEN", "localhost"),
     ("HUBBUB_SERVER_ID", "a b"),
@@ -33,6 +33,8 @@ const BAD: [(&str, &str); 64] = [
     ("HUBBUB_LOG", "a=b=c"),
     ("HUBBUB_LOG_FORMAT", "xml"),
     ("HUBBUB_LOG_REPEATS_MAX", "all"),
+    ("HUBBUB_TRACES_URL", "127.0.0.1:4318"),
+    ("HUBBUB_TRACES_RATIO", "all"),
     ("HUBBUB_CORES", "x"),
     ("HUBBUB_BUS", "kafka"),
     ("HUBBUB_DRIVER", "kqueue"),

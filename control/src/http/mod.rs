@@ -14,6 +14,7 @@ mod problem;
 mod rooms;
 mod routes;
 pub mod server;
+mod trace;
 mod uploads;
 mod users;
 mod web;

@@ -12,9 +12,11 @@ use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hubbub_common::metrics as names;
+use opentelemetry::trace::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::problem::Problem;
+use super::trace;
 use crate::app::App;
 use crate::error::Error;
 use crate::rate::{self, Left};
@@ -69,8 +71,16 @@ pub(super) async fn request(State(app): State<App>, request: Request, next: Next
     let is_tls = is_proxied && request.headers().get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
     let began = app.clock.elapsed();
     let span = tracing::info_span!("request", id);
-    let answer = rate::watched(ID.scope(id.clone(), next.run(request)));
-    let (mut response, limits) = answer.instrument(span).await;
+    let traced = trace::begin(&request, is_proxied, &route, &id);
+    let answer = rate::watched(ID.scope(id.clone(), next.run(request))).instrument(span);
+    let (mut response, limits) = match traced {
+        None => answer.await,
+        Some(context) => {
+            let answered = answer.with_context(context.clone()).await;
+            trace::end(&context, answered.0.status());
+            answered
+        }
+    };
     let took = app.clock.elapsed().saturating_sub(began);
     let status = response.status().as_u16();
     tracing::debug!(%method, route, status, request = id, ms = took.as_millis(), "request");

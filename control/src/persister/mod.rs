@@ -22,11 +22,14 @@ mod write;
 
 use std::time::Duration;
 
-use hubbub_common::metrics as names;
+use hubbub_common::{metrics as names, traces};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanKind, Status as SpanStatus, TraceContextExt as _};
 use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::database::describe;
+use batch::Batch;
 pub(crate) use lag::is_past;
 use leader::{Seat, Watch};
 use source::Source;
@@ -101,6 +104,26 @@ pub async fn run(app: App) {
     }
 }
 
+/// Writes a batch, under a span where it is traced; one that is given up ends without having been a success.
+async fn traced(batch: &Batch, commit: impl Future<Output = Result<(), Stopped>>) -> Result<(), Stopped> {
+    let attributes = || {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        vec![
+            traces::attribute("db.system.name", "postgresql"),
+            traces::attribute("messaging.batch.message_count", count(batch.messages.len())),
+            traces::attribute("hubbub.shards", count(batch.offsets.len())),
+        ]
+    };
+    let context = traces::root(&Context::new(), SpanKind::Consumer, || "persist".to_owned(), attributes);
+    let outcome = commit.await;
+    if let Some(context) = context
+        && outcome.is_err()
+    {
+        context.span().set_status(SpanStatus::error("not committed"));
+    }
+    outcome
+}
+
 /// Waits for the lock, then leads, until something goes wrong.
 async fn take_part(app: &App) -> Result<std::convert::Infallible, Stopped> {
     let mut seat = Seat::connect(&app.config.direct_database).await?;
@@ -148,7 +171,7 @@ async fn lead(app: &App, seat: &mut Seat) -> Result<std::convert::Infallible, St
             let began = app.clock.elapsed();
             let sent_ms = status.now_ms();
             let commit = writer.commit(&mut seat.client, &batch);
-            timeout(COMMIT_MAX, commit).await.map_err(|_| Stopped::Silent)??;
+            timeout(COMMIT_MAX, traced(&batch, commit)).await.map_err(|_| Stopped::Silent)??;
             status.prove(sent_ms);
             status.set_problem(None);
             commit_seconds.record(app.clock.elapsed().saturating_sub(began));

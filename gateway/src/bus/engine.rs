@@ -30,6 +30,7 @@ use super::roles::RecentRoles;
 use super::scan::{SCANS_MAX, ScanQueue};
 use super::send_rates::SendRates;
 use super::task::spawn;
+use super::trace::{EntrySpan, Trace};
 use super::window::Window;
 use super::{Answer, Ask, Batch, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
@@ -76,6 +77,8 @@ pub(super) struct ShardState {
     pub(super) scans: ScanQueue,
     pub(super) look_ups: LookUps,
     pub(super) packer: Packer,
+    /// Of the entry that is made from what gathers in the packer.
+    pub(super) gathering: Option<EntrySpan>,
     pub(super) dedupe: Dedupe,
     /// Who waits for the records of entries that this gateway appended, until they come back.
     pub(super) appended: BTreeMap<u64, Appended>,
@@ -104,6 +107,8 @@ impl ShardState {
 pub(super) struct Appended {
     pub(super) at_ms: u64,
     pub(super) waiters: Vec<Option<Waiter>>,
+    /// Ends when the entry comes back.
+    pub(super) span: Option<EntrySpan>,
 }
 
 pub(super) struct State {
@@ -124,8 +129,12 @@ pub(super) struct State {
 impl State {
     /// The fate of an entry is unknown, and stays so.
     pub(super) fn fail_entry(&mut self, shard: Shard, seq: u64, failure: Failure) {
-        let waiters = self.shard(shard).and_then(|of_shard| of_shard.appended.remove(&seq));
-        self.fail(&waiters.map(|appended| appended.waiters).unwrap_or_default(), failure);
+        let appended = self.shard(shard).and_then(|of_shard| of_shard.appended.remove(&seq));
+        let Some(Appended { waiters, span, .. }) = appended else { return };
+        if let Some(span) = span {
+            span.fail();
+        }
+        self.fail(&waiters, failure);
     }
 
     pub(super) fn shard(&mut self, shard: Shard) -> Option<&mut ShardState> {
@@ -253,6 +262,7 @@ pub(super) struct Engine<B> {
     pub(super) origin: Origin,
     pub(super) state: RefCell<State>,
     pub(super) metrics: BusMetrics,
+    pub(super) trace: Trace,
     pub(super) clock: Monotonic,
     /// Wakes joins that wait for a shard to go live, and the reader when there are more shards.
     pub(super) shards_changed: Notify,
@@ -289,6 +299,7 @@ impl<B: Streams + Directory> Engine<B> {
             scans: ScanQueue::default(),
             look_ups: LookUps::default(),
             packer: Packer::default(),
+            gathering: None,
             dedupe: Dedupe::new(resume_window_ms),
             appended: BTreeMap::new(),
             lag_ms: 0,
@@ -315,6 +326,7 @@ impl<B: Streams + Directory> Engine<B> {
                 out: cores.iter().map(|_| Batch::default()).collect(),
             }),
             metrics: BusMetrics::new(shards),
+            trace: Trace::of_process(),
             clock: Monotonic::start(),
             shards_changed: Notify::new(),
             read_on: Notify::new(),

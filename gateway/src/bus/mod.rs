@@ -37,6 +37,7 @@ mod scan;
 mod send_rates;
 mod task;
 mod thread;
+mod trace;
 pub mod window;
 
 #[cfg(test)]

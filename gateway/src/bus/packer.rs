@@ -48,6 +48,11 @@ impl Packer {
         Ok(())
     }
 
+    /// Whether nothing waits for the next entry.
+    pub fn is_empty(&self) -> bool {
+        self.gathered.is_empty()
+    }
+
     /// The next entry to append, if there is one and none is in flight.
     pub fn next_pack(&mut self) -> Option<Pack> {
         if self.in_flight || self.gathered.is_empty() {

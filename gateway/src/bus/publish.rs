@@ -41,7 +41,7 @@ impl<B: Streams + Directory> Engine<B> {
             waiter.inspect(|waiter| state.answer(*waiter, Answer::Stored(first)));
             return;
         }
-        if let Err(failure) = self.take_in(of_shard, &mut state.send_rates, record, sender, waiter) {
+        if let Err(failure) = self.take_in(shard, of_shard, &mut state.send_rates, record, sender, waiter) {
             waiter.inspect(|waiter| state.answer(*waiter, Answer::Failed(failure)));
             return;
         }
@@ -52,6 +52,7 @@ impl<B: Streams + Directory> Engine<B> {
     /// Puts a record where the next entry of its shard is made from.
     fn take_in(
         &self,
+        shard: Shard,
         of_shard: &mut ShardState,
         send_rates: &mut SendRates,
         record: Vec<u8>,
@@ -65,6 +66,9 @@ impl<B: Streams + Directory> Engine<B> {
             let taken = send_rates.take(user, self.clock.elapsed_ms());
             taken.map_err(|retry_after_ms| Failure::RateLimited { retry_after_ms })?;
         }
+        if of_shard.packer.is_empty() {
+            of_shard.gathering = self.trace.begin(shard);
+        }
         of_shard.packer.push(record, waiter).map_err(|Full| Failure::Unavailable)
     }
 
@@ -73,11 +77,17 @@ impl<B: Streams + Directory> Engine<B> {
         let mut state = self.state.borrow_mut();
         let Some(of_shard) = state.shard(shard) else { return };
         let Some(pack) = of_shard.packer.next_pack() else { return };
-        let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone() };
+        let mut span = of_shard.gathering.take();
+        if !of_shard.packer.is_empty() {
+            of_shard.gathering = self.trace.begin(shard);
+        }
+        let appending = span.as_mut().and_then(|span| self.trace.append(span, &pack));
+        let appended = Appended { at_ms: self.clock.elapsed_ms(), waiters: pack.waiters.clone(), span };
         of_shard.appended.insert(pack.seq, appended);
         let engine = Rc::clone(self);
         spawn(async move {
             engine.append(shard, &pack).await;
+            drop(appending);
             if let Some(of_shard) = engine.state.borrow_mut().shard(shard) {
                 of_shard.packer.landed();
             }

@@ -259,7 +259,11 @@ impl Driver {
             | Tell::Banned(_)
             | Tell::TellPresence(_)
             | Tell::Replace { .. }
-            | Tell::Drain => {}
+            | Tell::Drain
+            | Tell::Freeze(_)
+            | Tell::Thaw
+            | Tell::Give(..)
+            | Tell::Adopt(_) => {}
         }
         Ok(())
     }

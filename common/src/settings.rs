@@ -6,7 +6,7 @@
 //! ([`crate::config`] and each program's own `config`); a bad one is a [`SettingError`], which names the variable
 //! and ends the program with exit code 2.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 
@@ -285,6 +285,17 @@ impl Settings {
         Self::from_sources(settings, flag, variable_or_credential)
     }
 
+    /// From parsed flags, the process's environment, and the credentials of another process.
+    pub fn from_process_with(
+        settings: &[Setting],
+        flags: &ArgMatches,
+        credentials: &BTreeMap<String, String>,
+    ) -> Result<Self, SettingError> {
+        let flag = |name: &str| flags.try_get_one::<String>(name).ok().flatten().cloned();
+        let credential = |name: &str| credentials.get(name).cloned().map(Ok);
+        Self::from_sources(settings, flag, |name| variable(name).or_else(|| credential(name)))
+    }
+
     /// From parsed flags and the process's environment, as far as a command uses them; what it has no use for is as if
     /// nobody had set it.
     pub fn from_process_for(
@@ -360,12 +371,25 @@ pub fn unknown_variables() -> Vec<String> {
     unknown
 }
 
+/// What systemd has given this process as credentials: for another one that goes on with its work, because systemd gives
+/// them only to those that it starts for good.
+pub fn credentials(settings: &[Setting]) -> BTreeMap<String, String> {
+    let names = settings.iter().flat_map(|setting| [Some(setting.name), setting.alias]).flatten();
+    names.filter_map(|name| Some((name.to_owned(), own_credential(name)?.ok()?))).collect()
+}
+
 /// systemd names the folder of a service's credentials in a variable.
 fn variable_or_credential(name: &str) -> Option<Result<String, String>> {
-    environment(name).filter(|value| value.as_deref() != Ok("")).or_else(|| {
-        let folder = environment("CREDENTIALS_DIRECTORY")?.ok()?;
-        credential(Path::new(&folder), name)
-    })
+    variable(name).or_else(|| own_credential(name))
+}
+
+fn variable(name: &str) -> Option<Result<String, String>> {
+    environment(name).filter(|value| value.as_deref() != Ok(""))
+}
+
+fn own_credential(name: &str) -> Option<Result<String, String>> {
+    let folder = environment("CREDENTIALS_DIRECTORY")?.ok()?;
+    credential(Path::new(&folder), name)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the settings module")]

@@ -18,6 +18,11 @@ pub fn alive(how: &str) {
     tell(&[NotifyState::Watchdog, NotifyState::Status(how)]);
 }
 
+/// Another process goes on with the service.
+pub fn handed_over(pid: u32) {
+    tell(&[NotifyState::MainPid(pid)]);
+}
+
 /// On the way out, which may take so long: systemd waits for it even where its `TimeoutStopSec` is shorter.
 pub fn stopping(how: &str, within: Duration) {
     // The library's own word for it ends at 71 minutes.

@@ -106,7 +106,7 @@ pub struct LoginSession {
 }
 
 /// The id of a login session in four bytes: enough to tell the few sessions of one user apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LoginMark(NonZeroU32);
 
 impl LoginMark {

@@ -1,6 +1,7 @@
 //! Accepting sockets: one listener per core, the kernel spreads clients among them (`SO_REUSEPORT`).
 //!
-//! `accept` is never raced against anything: a dropped accept would leak the socket that it got.
+//! `accept` is never raced against anything: a dropped accept would leak the socket that it got. One that is called off
+//! says whether it got one all the same.
 
 use std::os::fd::AsRawFd as _;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +18,7 @@ use crate::core::Core;
 use crate::core::socket::Socket;
 use crate::handshake;
 
-/// Pause while no handshake may begin.
+/// Pause while no handshake may begin, or none is accepted at all.
 const CROWDED_PAUSE: Duration = Duration::from_millis(5);
 /// Pause after the kernel refused to accept, for want of files most likely.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -26,11 +27,16 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpListener) {
     let mut refused = false;
     loop {
+        while !core.reads() {
+            monoio::time::sleep(CROWDED_PAUSE).await;
+        }
         while !core.greetings.borrow_mut().has_room(core.clock.elapsed().as_secs()) {
             monoio::time::sleep(CROWDED_PAUSE).await;
         }
-        let (stream, peer) = match listener.accept().await {
+        let (stream, peer) = match listener.cancelable_accept(core.hand_over.cancel_handle()).await {
             Ok(accepted) => accepted,
+            // Called off.
+            Err(_) if !core.reads() => continue,
             Err(error) => {
                 if !std::mem::replace(&mut refused, true) {
                     tracing::error!(core = core.id, %error, "sockets can't be accepted");

@@ -90,6 +90,14 @@ impl Admission {
         Ok(Some(AddressSeat { admission: Arc::clone(self), address }))
     }
 
+    /// Takes a seat for a client that had one before; `None` without a limit.
+    pub(crate) fn seat_again(self: &Arc<Self>, address: IpAddr) -> Option<AddressSeat> {
+        let addresses = self.addresses.as_ref()?;
+        let address = network(address);
+        *addresses.counts.lock(&address).entry(address).or_default() += 1;
+        Some(AddressSeat { admission: Arc::clone(self), address })
+    }
+
     /// Takes a seat for a connection that has begun; `None` without a limit. Where the user has too many, the oldest
     /// have to go.
     pub(crate) fn seat_user(self: &Arc<Self>, user: UserId, place: Place) -> Option<UserSeat> {
@@ -106,6 +114,13 @@ impl Admission {
             of_user.remove(0);
         }
         Some(UserSeat { admission: Arc::clone(self), user, place })
+    }
+}
+
+impl AddressSeat {
+    /// Whose it is.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Command;
+use clap::{Arg, ArgAction, Command};
 use hubbub_common::config::{Ack, Shared, seconds, split_list, within};
 use hubbub_common::settings::{self as names, SettingError, Settings};
 use rustix::process::{Resource, getrlimit};
@@ -71,12 +71,33 @@ pub struct Config {
     pub gateway_timeout: Duration,
 }
 
+/// The flag of a successor.
+pub const TAKE_OVER: &str = "take-over";
+/// The flag of whoever starts one.
+pub const BACKGROUND: &str = "background";
+/// The flag of a process in between.
+pub const DETACHED: &str = "detached";
+
 /// The command line.
 pub fn command() -> Command {
     Command::new("hubbub-gateway")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Holds WebSockets, one pinned thread per core, and forwards their messages through Redis streams.")
         .args(names::args(&names::gateway()))
+        .arg(
+            Arg::new(TAKE_OVER)
+                .long(TAKE_OVER)
+                .action(ArgAction::SetTrue)
+                .help("go on with the clients of the gateway that listens on the same address, which then ends"),
+        )
+        .arg(
+            Arg::new(BACKGROUND)
+                .long(BACKGROUND)
+                .action(ArgAction::SetTrue)
+                .requires(TAKE_OVER)
+                .help("come back when that is done; the new gateway goes on in the background"),
+        )
+        .arg(Arg::new(DETACHED).long(DETACHED).action(ArgAction::SetTrue).requires(TAKE_OVER).hide(true))
 }
 
 impl Config {

@@ -6,7 +6,7 @@
 //! order in which they were sent.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
@@ -14,9 +14,11 @@ use bytes::Bytes;
 use hubbub_common::protocol::{ByeCode, CloseCode, Event};
 
 use crate::core::Core;
+use crate::core::hand_over::Stage;
 use crate::core::poller::Token;
 use crate::core::sender::SENDS_MAX;
 use crate::core::socket::Socket;
+use crate::handover::moved::{Cuts, Waiting, pack};
 use crate::handshake::Upgraded;
 use crate::outbox::Outbox;
 use crate::session::Session;
@@ -92,7 +94,7 @@ impl Connection {
         self.flags.get() & flag as u8 != 0
     }
 
-    fn set(&self, flag: Flag, on: bool) {
+    pub(crate) fn set(&self, flag: Flag, on: bool) {
         let others = self.flags.get() & !(flag as u8);
         self.flags.set(if on { others | flag as u8 } else { others });
     }
@@ -126,6 +128,21 @@ impl Connection {
         stuck_s.into()
     }
 
+    /// Appends what waits, for another process.
+    pub(crate) fn pack(&self, bytes: &mut Vec<u8>) -> Cuts {
+        let (inbound, outbox) = (self.inbound.take(), self.outbox.take());
+        let cuts = pack(&inbound, outbox.as_deref(), bytes);
+        self.inbound.set(inbound);
+        self.outbox.set(outbox);
+        cuts
+    }
+
+    /// What waited in another process.
+    pub(crate) fn unpack(&self, waiting: Waiting) {
+        self.inbound.set(waiting.inbound);
+        self.outbox.set(waiting.outbox);
+    }
+
     /// Bytes that wait.
     pub(crate) fn outbox_bytes(&self) -> usize {
         let outbox = self.outbox.take();
@@ -135,8 +152,18 @@ impl Connection {
     }
 }
 
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 /// Serves a client from the upgrade on.
 pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
+    if core.hand_over.stage() == Stage::Given {
+        tracing::debug!("a client came too late to be handed over");
+        return;
+    }
     let Upgraded { answer, mut early, identity, address, seat } = upgraded;
     tracing::debug!(user = %identity.user, %address, "connected");
     let connection = core.attach(socket, identity, answer, seat);
@@ -153,7 +180,7 @@ pub(crate) fn begin(core: &Rc<Core>, socket: Socket, upgraded: Upgraded) {
 impl Core {
     /// There may be something to read.
     pub(crate) fn readable(self: &Rc<Self>, connection: &Rc<Connection>) {
-        if connection.has(Flag::Joining) {
+        if connection.has(Flag::Joining) || !self.reads() {
             connection.set(Flag::Unread, true);
         } else {
             self.guarded(connection, || self.receive(connection));
@@ -226,6 +253,11 @@ impl Core {
         }
         let uptime_ms = self.clock.elapsed_ms();
         let mut inbound = connection.inbound.take();
+        if !self.reads() {
+            inbound.keep(bytes);
+            connection.inbound.set(inbound);
+            return;
+        }
         let fed = inbound.feed(bytes, self.frame_bytes_max(), |item| {
             match item {
                 Item::Text(text) => {
@@ -370,7 +402,7 @@ impl Core {
         connection.outbox.take().or_else(|| self.spare_outboxes.borrow_mut().pop()).unwrap_or_default()
     }
 
-    fn mark_dirty(&self, connection: &Rc<Connection>) {
+    pub(crate) fn mark_dirty(&self, connection: &Rc<Connection>) {
         if !connection.has(Flag::Dirty) {
             connection.set(Flag::Dirty, true);
             self.dirty.borrow_mut().push(Rc::clone(connection));
@@ -380,6 +412,9 @@ impl Core {
 
     /// Writes every outbox that got something: all of them by one system call, as far as their sockets take it.
     pub(crate) fn flush(&self) {
+        if self.hand_over.stage() == Stage::Given {
+            return;
+        }
         let mut dirty = self.dirty.take();
         for _ in 0..FLUSH_ROUNDS_MAX {
             for some in dirty.chunks(SENDS_MAX) {

@@ -6,6 +6,7 @@ pub mod admission;
 pub mod bus;
 pub mod config;
 pub mod core;
+pub mod handover;
 pub mod memory;
 pub mod outbox;
 pub mod rate;

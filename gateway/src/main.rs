@@ -1,29 +1,40 @@
 //! `hubbub-gateway`: reads the settings, starts bus and cores, waits for the signal to leave.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::ArgMatches;
 use hubbub_common::clock::Monotonic;
+use hubbub_common::config::socket_address;
+use hubbub_common::log::Log;
 use hubbub_common::metrics::describe_all;
-use hubbub_common::settings::{EXIT_BAD_SETTING, SettingError, Settings, gateway, unknown_variables};
+use hubbub_common::settings::{
+    EXIT_BAD_SETTING, GATEWAY_LISTEN, SettingError, Settings, credentials, gateway, unknown_variables,
+};
 use hubbub_common::token::Verifier;
 use hubbub_common::{log, settings, supervisor, traces};
+use hubbub_gateway::admin;
 use hubbub_gateway::admission::Admission;
-use hubbub_gateway::bus::{Ask, BusConfig, Links, StartError, Tell};
-use hubbub_gateway::config::{Config, command};
+use hubbub_gateway::bus::{Ask, BusConfig, BusHandle, CoreHandle, Links, StartError, Tell};
+use hubbub_gateway::config::{BACKGROUND, Config, DETACHED, TAKE_OVER, command};
 use hubbub_gateway::core::{CoreSeed, start};
+use hubbub_gateway::handover::give::{Given, Giver, SERVING_MAX};
+use hubbub_gateway::handover::take::Predecessor;
+use hubbub_gateway::handover::{self, background};
 use hubbub_gateway::status::Status;
 use hubbub_gateway::supervisor::keep_alive;
-use hubbub_gateway::{admin, bus};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use mimalloc::MiMalloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -38,6 +49,8 @@ const LAST_LEAVE_MAX: Duration = Duration::from_secs(5);
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// How long the process may take to end after that.
 const END_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked whether the last have left.
+const LOOK_PAUSE: Duration = Duration::from_millis(10);
 /// How often the recorder tidies its histograms.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// Bounds of latency histograms, seconds.
@@ -75,10 +88,9 @@ fn main() -> ExitCode {
     hubbub_gateway::memory::keep_little();
     let flags = command().get_matches();
     raise_file_limit();
-    let config = Settings::from_process(&gateway(), &flags).and_then(|settings| Config::check(&settings));
-    let outcome = config.map_err(Failed::from).and_then(run);
+    let outcome = begin(&flags);
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failed::Setting(error)) => {
             eprintln!("error: {error}");
             ExitCode::from(EXIT_BAD_SETTING)
@@ -90,99 +102,242 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> Result<(), Failed> {
+/// From the command line to the end.
+fn begin(flags: &ArgMatches) -> Result<ExitCode, Failed> {
+    if !flags.get_flag(TAKE_OVER) {
+        let config =
+            Settings::from_process(&gateway(), flags).and_then(|settings| Config::check(&settings))?;
+        return run(config, None, credentials(&gateway())).map(|()| ExitCode::SUCCESS);
+    }
+    // Only the other process may have what else it takes to read the settings.
+    let no_credentials = BTreeMap::new();
+    let address = Settings::from_process_with(&[GATEWAY_LISTEN], flags, &no_credentials)?;
+    let address = address.get(&GATEWAY_LISTEN, socket_address)?;
+    let not_started = |error| Failed::Other(format!("the new gateway: {error}"));
+    let (in_background, detached) = (format!("--{BACKGROUND}"), format!("--{DETACHED}"));
+    if flags.get_flag(DETACHED) {
+        return background::start(&detached).map_err(not_started);
+    }
+    if flags.get_flag(BACKGROUND) {
+        return background::take_over(address, &in_background, &detached).map_err(not_started);
+    }
+    let predecessor = Predecessor::knock(address).map_err(|error| take_over_failed(&error))?;
+    let settings = Settings::from_process_with(&gateway(), flags, &predecessor.credentials)?;
+    let config = Config::check(&settings)?;
+    if !config.redis_bus {
+        let problem = "with HUBBUB_BUS=memory messages are in the memory of the old process";
+        return Err(Failed::Other(format!("--take-over: {problem}")));
+    }
+    let credentials = predecessor.credentials.clone();
+    run(config, Some(predecessor), credentials).map(|()| ExitCode::SUCCESS)
+}
+
+fn run(
+    config: Config,
+    predecessor: Option<Predecessor>,
+    credentials: BTreeMap<String, String>,
+) -> Result<(), Failed> {
     let log = log::init(&config.shared.log);
     traces::start(config.shared.traces.as_ref(), "hubbub-gateway", &config.shared.server_id)?;
     for name in unknown_variables() {
         tracing::warn!("{name} is set, but there is no such setting");
     }
     let metrics = install_metrics()?;
-    let shared = &config.shared;
-    let verifier = Verifier::new(&shared.keys);
-    let verifier = Arc::new(verifier.map_err(|error| SettingError {
-        name: settings::JWT_PUBLIC_KEY_FILE.name,
-        problem: error.to_string(),
-    })?);
-    let cores = config.cpus.len();
-    let status = Status::new(&shared.server_id, config.driver.as_str(), config.redis_bus, cores);
-    let status = Arc::new(status.at(shared.listen));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the main thread's runtime: {error}"))?;
-    runtime.block_on(comes_free(shared.listen))?;
-    let links = Links::new(cores).map_err(|error| format!("eventfd: {error}"))?;
-    let bus_config = BusConfig::of(&config);
-    bus::start(bus_config, links.bus.clone(), links.cores.clone(), Arc::clone(&status))?;
-    metrics::gauge!(hubbub_common::metrics::CONNECTIONS_MAX.name)
-        .set(f64::from(u32::try_from(config.connections_max).unwrap_or(u32::MAX)));
-    let (per_user_max, per_address_max) =
-        (config.connections_per_user_max, config.connections_per_address_max);
-    let admission = Admission::new(per_user_max, per_address_max, links.cores.clone());
-    let config = Arc::new(config);
-    for ((id, cpu), inbox) in (0u16..).zip(config.cpus.iter().copied()).zip(links.inboxes) {
-        start(CoreSeed {
-            id,
-            cpu,
-            config: Arc::clone(&config),
-            verifier: Arc::clone(&verifier),
-            admission: Arc::clone(&admission),
-            bus: links.bus.clone(),
-            inbox,
-            status: Arc::clone(&status),
-        })?;
+    let shared = &config.shared;
+    match &predecessor {
+        Some(of) => tracing::info!("taking over from hubbub-gateway {} on {}", of.build, shared.listen),
+        None => runtime.block_on(comes_free(shared.listen))?,
     }
-    runtime.block_on(async {
-        let address = config.shared.admin_listen;
-        let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| format!("HUBBUB_ADMIN_LISTEN {address}: {error}"))?;
-        announce(&config);
-        supervisor::ready(&status.summary());
-        tokio::spawn(keep_alive(Arc::clone(&status)));
-        tokio::spawn(admin::serve(listener, Arc::clone(&status), metrics.clone()));
-        let log_of_upkeep = log.clone();
+    let gateway = Gateway::start(config, credentials, predecessor.is_some())?;
+    let outcome = runtime.block_on(gateway.serve(predecessor, metrics, log.clone()));
+    traces::close();
+    log.close();
+    outcome
+}
+
+/// What runs on its own threads.
+struct Gateway {
+    config: Arc<Config>,
+    status: Arc<Status>,
+    bus: BusHandle,
+    cores: Vec<CoreHandle>,
+    /// For a successor.
+    credentials: BTreeMap<String, String>,
+}
+
+impl Gateway {
+    /// Starts bus and cores.
+    fn start(
+        config: Config,
+        credentials: BTreeMap<String, String>,
+        takes_over: bool,
+    ) -> Result<Self, Failed> {
+        let shared = &config.shared;
+        let verifier = Verifier::new(&shared.keys);
+        let verifier = Arc::new(verifier.map_err(|error| SettingError {
+            name: settings::JWT_PUBLIC_KEY_FILE.name,
+            problem: error.to_string(),
+        })?);
+        let count = config.cpus.len();
+        let status = Status::new(&shared.server_id, config.driver.as_str(), config.redis_bus, count);
+        let status = Arc::new(status.at(shared.listen));
+        let Links { bus, cores, inboxes } = Links::new(count).map_err(|error| format!("eventfd: {error}"))?;
+        let bus_config = BusConfig::of(&config);
+        hubbub_gateway::bus::start(bus_config, bus.clone(), cores.clone(), Arc::clone(&status))?;
+        metrics::gauge!(hubbub_common::metrics::CONNECTIONS_MAX.name)
+            .set(f64::from(u32::try_from(config.connections_max).unwrap_or(u32::MAX)));
+        let (per_user_max, per_address_max) =
+            (config.connections_per_user_max, config.connections_per_address_max);
+        let admission = Admission::new(per_user_max, per_address_max, cores.clone());
+        let config = Arc::new(config);
+        for ((id, cpu), inbox) in (0u16..).zip(config.cpus.iter().copied()).zip(inboxes) {
+            start(CoreSeed {
+                id,
+                cpu,
+                config: Arc::clone(&config),
+                verifier: Arc::clone(&verifier),
+                admission: Arc::clone(&admission),
+                bus: bus.clone(),
+                inbox,
+                status: Arc::clone(&status),
+                listens: !takes_over,
+            })?;
+        }
+        Ok(Self { config, status, bus, cores, credentials })
+    }
+
+    /// Serves until it is told to leave, or another process has everything.
+    async fn serve(
+        self,
+        predecessor: Option<Predecessor>,
+        metrics: PrometheusHandle,
+        log: Log,
+    ) -> Result<(), Failed> {
+        let admin = self.listen_internally(predecessor).await?;
+        let lent = admin.try_clone();
+        let listener = admin.set_nonblocking(true).and_then(|()| TcpListener::from_std(admin));
+        let (lent, listener) =
+            lent.and_then(|lent| Ok((lent, listener?))).map_err(|error| self.admin_failed(&error))?;
+        announce(&self.config);
+        supervisor::ready(&self.status.summary());
+        tokio::spawn(keep_alive(Arc::clone(&self.status)));
+        let admin = tokio::spawn(admin::serve(listener, Arc::clone(&self.status), metrics.clone()));
         tokio::spawn(async move {
             let mut every = tokio::time::interval(UPKEEP);
             loop {
                 every.tick().await;
                 metrics.run_upkeep();
-                log_of_upkeep.tell_left_out();
+                log.tell_left_out();
             }
         });
-        let stopped = async {
-            let mut terminate =
-                signal(SignalKind::terminate()).map_err(|error| format!("signals: {error}"))?;
-            let mut interrupt =
-                signal(SignalKind::interrupt()).map_err(|error| format!("signals: {error}"))?;
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        let hands_over = Arc::new(AtomicBool::new(false));
+        let (given, mut successor) = oneshot::channel();
+        if self.config.redis_bus {
+            let giver = Giver {
+                listen: self.config.shared.listen,
+                admin: lent.into(),
+                shards: self.config.shared.shards.count(),
+                credentials: self.credentials.clone(),
+                cores: self.cores.clone(),
+                bus: self.bus.clone(),
+                is_busy: Arc::clone(&hands_over),
+            };
+            giver.wait(given).map_err(|error| format!("the hand-over's thread: {error}"))?;
+        }
+        tokio::select! {
+            told = told_to_stop() => told?,
+            Ok(given) = &mut successor => return self.leave_to(given, &admin).await,
+        }
+        while hands_over.load(Ordering::Acquire) {
+            // Soon another process has everything, or this one everything back.
+            if let Ok(given) = successor.try_recv() {
+                return self.leave_to(given, &admin).await;
             }
-            Ok::<(), String>(())
-        };
-        stopped.await?;
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
+        self.drain().await;
+        Ok(())
+    }
+
+    /// On the listener of the predecessor, where there is one on this address.
+    async fn listen_internally(
+        &self,
+        predecessor: Option<Predecessor>,
+    ) -> Result<std::net::TcpListener, String> {
+        let address = self.config.shared.admin_listen;
+        let bound = std::net::TcpListener::bind(address);
+        let Some(predecessor) = predecessor else { return bound.map_err(|error| self.admin_failed(&error)) };
+        if let Err(error) = &bound
+            && error.kind() != ErrorKind::AddrInUse
+        {
+            return Err(self.admin_failed(error));
+        }
+        let taken = predecessor.take_over(&self.bus, &self.cores, self.config.shared.shards.count()).await;
+        let taken = taken.map_err(|error| take_over_failed(&error))?;
+        let taken = taken.filter(|taken| taken.local_addr().is_ok_and(|at| at == address));
+        bound.or_else(|error| taken.ok_or_else(|| self.admin_failed(&error)))
+    }
+
+    fn admin_failed(&self, error: &std::io::Error) -> String {
+        format!("HUBBUB_ADMIN_LISTEN {}: {error}", self.config.shared.admin_listen)
+    }
+
+    /// Sends everybody away, and leaves.
+    async fn drain(self) {
+        let Self { config, status, cores, .. } = &self;
         tracing::info!(connections = status.connections(), "draining");
         status.set_draining();
         supervisor::stopping(&status.summary(), config.drain + LAST_LEAVE_MAX + LEAVE_MAX + END_MAX);
-        for core in &links.cores {
+        for core in cores {
             if core.tell(Tell::Drain.into()).is_err() {
                 tracing::warn!("a core is too far behind to be told to drain");
             }
         }
         let draining = Monotonic::start();
         while status.connections() > 0 && draining.elapsed() < config.drain + LAST_LEAVE_MAX {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
+        self.leave().await;
+        tracing::info!(connections = status.connections(), "stopped");
+    }
+
+    /// Another process serves the clients: what is left of this one goes as soon as that does not need it any more.
+    async fn leave_to(self, successor: Given, admin: &JoinHandle<()>) -> Result<(), Failed> {
+        admin.abort();
+        supervisor::handed_over(successor.pid);
+        // It may have ended: then there is nobody to wait for.
+        let _ = tokio::time::timeout(SERVING_MAX, successor.serving).await;
+        self.leave().await;
+        tracing::info!(pid = successor.pid, "left to another process");
+        Ok(())
+    }
+
+    /// This gateway's users are not its any more.
+    async fn leave(&self) {
         let (done, left) = oneshot::channel();
-        if links.bus.ask(Ask::Leave(done)).is_ok() {
-            links.bus.wake();
+        if self.bus.ask(Ask::Leave(done)).is_ok() {
+            self.bus.wake();
             if tokio::time::timeout(LEAVE_MAX, left).await.is_err() {
                 tracing::info!("the other gateways find out by themselves that this one has left");
             }
         }
-        tracing::info!(connections = status.connections(), "stopped");
-        traces::close();
-        log.close();
-        Ok(())
-    })
+    }
+}
+
+async fn told_to_stop() -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("signals: {error}"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("signals: {error}"))?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn take_over_failed(error: &handover::Failed) -> String {
+    format!("--take-over: {error}")
 }
 
 /// With `SO_REUSEPORT` a second gateway on the same port would go unnoticed and share its clients. One that was killed

@@ -28,6 +28,22 @@ pub struct Outbox {
 }
 
 impl Outbox {
+    /// Of frames that waited elsewhere. They do not count, as those of a replay do not.
+    pub fn of(frames: Vec<Bytes>, is_cut: bool) -> Self {
+        let bytes = count(frames.iter().map(Bytes::len).sum());
+        Self { frames: frames.into(), bytes, uncounted: bytes, is_cut, stuck_since_s: None }
+    }
+
+    /// Every frame that waits, oldest first.
+    pub fn all(&self) -> impl Iterator<Item = &Bytes> {
+        self.frames.iter()
+    }
+
+    /// Whether the first of them is written in part.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
     /// Adds a frame; gives the bytes that count as waiting now.
     pub fn push(&mut self, frame: Bytes) -> usize {
         self.bytes = self.bytes.saturating_add(count(frame.len()));

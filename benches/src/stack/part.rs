@@ -192,6 +192,28 @@ impl Part {
         ready.unwrap_or_else(|| Err(late()))
     }
 
+    /// Starts it once more, as a successor to which the running process hands over, and waits until that has left. Where
+    /// it fails, the running process stays.
+    pub fn succeed(&self) -> Result<(), StackError> {
+        let successor = self.launch.clone().args(["--take-over"]).spawn(Stdio::null());
+        let mut successor = successor.map_err(StackError::io(format!("starting {}", self.name)))?;
+        let outcome = until(READY_MAX, || match (successor.try_wait(), self.exited()) {
+            (Ok(Some(status)), _) => Some(Err(format!("the successor ended ({status})"))),
+            (_, Some(status)) => {
+                Some(if status.success() { Ok(()) } else { Err(format!("ended ({status})")) })
+            }
+            (_, None) => None,
+        });
+        if let Err(problem) = outcome.unwrap_or_else(|| Err("nothing was handed over in time".to_owned())) {
+            // It may have ended already.
+            let _ = successor.kill();
+            let _ = successor.wait();
+            return Err(self.error(&problem));
+        }
+        self.process().child = Some(successor);
+        self.wait_ready()
+    }
+
     /// The running process and those that it started.
     pub fn pids(&self) -> Vec<u32> {
         let pid = self.pid();

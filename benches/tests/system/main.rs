@@ -15,6 +15,7 @@ mod exactly_once;
 mod firewall;
 mod gateway_alone;
 mod guard;
+mod hand_over;
 mod haproxy;
 mod invitations;
 mod leadership;

@@ -14,28 +14,28 @@ use hubbub_common::dedupe::Dedupe;
 use hubbub_common::entry::{Origin, encode, new_origin};
 use hubbub_common::ids::{EntryId, MessageId, RoomId};
 use hubbub_common::shard::{Shard, Shards};
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use tokio::sync::{Notify, Semaphore};
 
 use super::backend::{Directory, Streams};
 use super::catch_up::Start;
+use super::counts::BusMetrics;
 use super::deleted::Deleted;
 use super::entered::Entrances;
 use super::gap::Watch;
 use super::look_up::LookUps;
 use super::packer::Packer;
+use super::pause::Pause;
 use super::presence::{PresenceQueue, PresenceTasks};
 use super::recheck::Rechecks;
 use super::roles::RecentRoles;
 use super::scan::{SCANS_MAX, ScanQueue};
 use super::send_rates::SendRates;
-use super::task::spawn;
+use super::task::{spawn, tell_when};
 use super::trace::{EntrySpan, Trace};
 use super::window::Window;
 use super::{Answer, Ask, Batch, BusConfig, CoreHandle, Event, Failure, Tell, Waiter};
 use crate::memory::Rest;
 use crate::status::Status;
-use hubbub_common::metrics as names;
 
 /// How long an answer to a core may take before the request is refused.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -184,71 +184,6 @@ impl State {
     }
 }
 
-/// What the bus counts.
-pub(super) struct BusMetrics {
-    pub(super) append_seconds: Histogram,
-    pub(super) appended_records: Counter,
-    pub(super) appends_stored: Counter,
-    pub(super) appends_refused: Counter,
-    pub(super) appends_unknown: Counter,
-    pub(super) unconfirmed: Counter,
-    pub(super) read_seconds: Histogram,
-    pub(super) entry_age_seconds: Histogram,
-    pub(super) read_entries: Counter,
-    pub(super) records_new: Counter,
-    pub(super) records_repeat: Counter,
-    pub(super) records_unknown: Counter,
-    pub(super) gaps_trimmed: Counter,
-    pub(super) gaps_rewritten: Counter,
-    pub(super) rights_rechecked: Counter,
-    pub(super) scans: Counter,
-    pub(super) scanned_entries: Counter,
-    pub(super) resumed_from_window: Counter,
-    pub(super) resumed_from_stream: Counter,
-    pub(super) resumed_not: Counter,
-    /// By shard.
-    pub(super) lag: Vec<Gauge>,
-    window_bytes: Gauge,
-    window_frames: Gauge,
-    up: Gauge,
-}
-
-impl BusMetrics {
-    fn new(shards: Shards) -> Self {
-        let lag = |shard: Shard| gauge!(names::BUS_LAG.name, "shard" => shard.to_string());
-        let appends = |outcome: &'static str| counter!(names::BUS_APPENDS.name, "outcome" => outcome);
-        let records = |verdict: &'static str| counter!(names::BUS_READ_RECORDS.name, "verdict" => verdict);
-        let gaps = |reason: &'static str| counter!(names::BUS_GAPS.name, "reason" => reason);
-        let resumes = |from: &'static str| counter!(names::BUS_RESUMES.name, "from" => from);
-        Self {
-            append_seconds: histogram!(names::BUS_APPEND_SECONDS.name),
-            appended_records: counter!(names::BUS_APPENDED_RECORDS.name),
-            appends_stored: appends("stored"),
-            appends_refused: appends("refused"),
-            appends_unknown: appends("unknown"),
-            unconfirmed: counter!(names::BUS_UNCONFIRMED.name),
-            read_seconds: histogram!(names::BUS_READ_SECONDS.name),
-            entry_age_seconds: histogram!(names::BUS_ENTRY_AGE_SECONDS.name),
-            read_entries: counter!(names::BUS_READ_ENTRIES.name),
-            records_new: records("new"),
-            records_repeat: records("repeat"),
-            records_unknown: records("unknown"),
-            gaps_trimmed: gaps("trimmed"),
-            gaps_rewritten: gaps("rewritten"),
-            rights_rechecked: counter!(names::BUS_RIGHTS_RECHECKED.name),
-            scans: counter!(names::BUS_SCANS.name),
-            scanned_entries: counter!(names::BUS_SCANNED_ENTRIES.name),
-            resumed_from_window: resumes("window"),
-            resumed_from_stream: resumes("stream"),
-            resumed_not: resumes("nothing"),
-            lag: shards.all().map(lag).collect(),
-            window_bytes: gauge!(names::BUS_WINDOW_BYTES.name),
-            window_frames: gauge!(names::BUS_WINDOW_FRAMES.name),
-            up: gauge!(names::BUS_UP.name),
-        }
-    }
-}
-
 /// See the module's text.
 pub(super) struct Engine<B> {
     pub(super) backend: B,
@@ -271,6 +206,7 @@ pub(super) struct Engine<B> {
     pub(super) watch: Watch,
     pub(super) scan_permits: Semaphore,
     pub(super) presence_tasks: PresenceTasks,
+    pub(super) pause: Pause,
     /// Rings when who is banned is to be read again.
     pub(super) bans_changed: Notify,
     pub(super) entrances: Entrances,
@@ -333,6 +269,7 @@ impl<B: Streams + Directory> Engine<B> {
             watch: Watch::new(),
             scan_permits: Semaphore::new(SCANS_MAX),
             presence_tasks: PresenceTasks::new(config.gateway_timeout),
+            pause: Pause::default(),
             bans_changed: Notify::new(),
             entrances: Entrances::default(),
             said_seq: Cell::new(0),
@@ -368,13 +305,13 @@ impl<B: Streams + Directory> Engine<B> {
             }
             Ask::Recheck(claims) => self.recheck(claims),
             Ask::PresenceUnsure => self.presence_tasks.is_unsure(),
-            Ask::Leave(done) => {
+            Ask::Leave(done) => tell_when(done, Rc::clone(self).leave()),
+            Ask::Freeze(done) => tell_when(done, Rc::clone(self).freeze()),
+            Ask::Thaw => self.thaw(),
+            Ask::ReadAll(done) => tell_when(done, Rc::clone(self).read_all()),
+            Ask::SpreadPresence(done) => {
                 let engine = Rc::clone(self);
-                spawn(async move {
-                    engine.leave().await;
-                    // Nobody waits any more where it took too long.
-                    let _ = done.send(());
-                });
+                tell_when(done, async move { engine.spread_all().await });
             }
         }
     }

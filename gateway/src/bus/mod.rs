@@ -17,6 +17,7 @@ pub mod backend;
 mod bans;
 mod catch_up;
 mod change;
+mod counts;
 mod deleted;
 mod engine;
 mod entered;
@@ -27,6 +28,7 @@ mod look_up;
 pub mod memory;
 mod operate;
 pub mod packer;
+mod pause;
 mod presence;
 mod publish;
 mod reader;
@@ -43,16 +45,19 @@ pub mod window;
 #[cfg(test)]
 mod contract;
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use hubbub_common::ids::{MessageId, RoomId, UserId};
+use hubbub_common::ids::{EntryId, MessageId, RoomId, UserId};
 use hubbub_common::protocol::{ErrorCode, Role};
 use hubbub_common::shard::Shard;
 use hubbub_common::token::{LoginMark, LoginSession};
 use tokio::sync::oneshot;
 
+use crate::handover::{Arrival, Channel};
 pub use entered::Entered;
 pub use link::{BusHandle, CoreHandle, Inbox, Links};
 #[cfg(test)]
@@ -194,6 +199,15 @@ pub enum Ask {
     PresenceUnsure,
     /// This gateway leaves: its presence ends. Answered when the other gateways know.
     Leave(oneshot::Sender<()>),
+    /// Read no more, because another process takes over. Answered, behind all that cores were told, with the last entry
+    /// of each shard that they were told of; or with a reason not to.
+    Freeze(oneshot::Sender<Result<Vec<(Shard, EntryId)>, String>>),
+    /// Go on reading after all.
+    Thaw,
+    /// Read every shard. Answered when joins are answered at once.
+    ReadAll(oneshot::Sender<()>),
+    /// Answered when every change of presence that was told before is where other gateways see it.
+    SpreadPresence(oneshot::Sender<()>),
 }
 
 /// How the join of one room went.
@@ -289,6 +303,22 @@ impl From<Tell> for Batch {
     }
 }
 
+/// Takes the listeners of a core that is calm, or a reason not to hand over.
+pub type Calm = mpsc::Sender<Result<Vec<OwnedFd>, String>>;
+
+/// What a core takes over.
+#[derive(Debug)]
+pub struct Adoption {
+    /// On which it accepts from now on.
+    pub listeners: Vec<OwnedFd>,
+    /// The connections.
+    pub arrivals: Vec<Arrival>,
+    /// By shard: the last entry of which they were told.
+    pub told_to: Arc<HashMap<Shard, EntryId>>,
+    /// Answered when all of them are back in their rooms.
+    pub settled: mpsc::Sender<()>,
+}
+
 /// What the bus tells a core.
 #[derive(Debug)]
 pub enum Tell {
@@ -337,4 +367,13 @@ pub enum Tell {
     },
     /// Every connection has to go; new ones are not admitted.
     Drain,
+    /// Accept and read no more. Answered with duplicates of the listeners when every request is answered, or with a
+    /// reason not to hand over.
+    Freeze(Calm),
+    /// Go on after all.
+    Thaw,
+    /// Send every connection through this channel, and touch none of them again. Answered with their number.
+    Give(Channel, mpsc::Sender<io::Result<usize>>),
+    /// Go on with the connections of another process.
+    Adopt(Box<Adoption>),
 }

@@ -31,6 +31,7 @@ impl<B: Streams + Directory> Engine<B> {
     pub(super) async fn read_streams(self: Rc<Self>) {
         let mut failures = 0;
         loop {
+            self.pause().await;
             if self.state.borrow().reading(Shard::CONTROL) == Some(Reading::Off)
                 && let Err(error) = self.start_reading(Shard::CONTROL).await
             {

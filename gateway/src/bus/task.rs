@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 
 use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
 
 use crate::status::EndsProcess;
 
@@ -19,6 +20,13 @@ pub(crate) fn spawn(task: impl Future<Output = ()> + 'static) {
             let _guard = EndsProcess("a task of the bus");
             resume_unwind(panic);
         }
+    });
+}
+
+/// Answers when that is done, unless nobody waits any more.
+pub(super) fn tell_when<T: 'static>(done: oneshot::Sender<T>, outcome: impl Future<Output = T> + 'static) {
+    spawn(async move {
+        let _ = done.send(outcome.await);
     });
 }
 

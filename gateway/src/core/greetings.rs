@@ -49,6 +49,11 @@ impl Greetings {
         self.sockets.try_remove(ticket);
     }
 
+    /// Whether nobody is coming in.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
     /// Whether another one may begin; if not, those that have had long enough are ended.
     pub(crate) fn has_room(&mut self, now_s: u64) -> bool {
         let has_room = self.sockets.len() < COUNT_MAX;

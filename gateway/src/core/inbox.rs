@@ -44,6 +44,10 @@ impl Core {
                     Tell::TellPresence(generation) => self.tell_presence(generation),
                     Tell::Replace { slot, connection } => self.replace(slot, connection),
                     Tell::Drain => self.begin_drain(),
+                    Tell::Freeze(calm) => self.freeze(calm),
+                    Tell::Thaw => self.thaw(),
+                    Tell::Give(channel, given) => drop(given.send(self.give(&channel))),
+                    Tell::Adopt(adoption) => self.adopt(*adoption),
                 }
                 if self.flush_soon.take() {
                     self.flush();
@@ -69,6 +73,8 @@ impl Core {
                 self.refuse_unavailable(&connection, reference);
                 self.joined(&connection);
             }
+            (Pending::Back(group), Answer::Joined(answers)) => self.brought_back(&group, answers),
+            (Pending::Back(group), _) => self.brought_back(&group, Vec::new()),
             (Pending::Present { connection, reference, room }, Answer::Present(online, count)) => {
                 let reference = reference.as_ref();
                 let event = Event::PresenceList { reference, room, online: &online, count };
@@ -140,7 +146,7 @@ impl Core {
         }
     }
 
-    fn attach_to_room(
+    pub(super) fn attach_to_room(
         &self,
         connection: &Rc<Connection>,
         room: hubbub_common::ids::RoomId,

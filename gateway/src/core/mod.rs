@@ -10,6 +10,7 @@ mod counters;
 mod drain;
 mod gap;
 mod greetings;
+pub(crate) mod hand_over;
 mod inbox;
 pub(crate) mod poller;
 mod rights;
@@ -52,6 +53,7 @@ use crate::ws::encode::text_frame;
 use counters::{Counters, Exporter, Gauges};
 use drain::Drain;
 use greetings::Greetings;
+use hand_over::{Group, HandOver, Stage};
 use poller::{Poller, Ready};
 use rights::{EndedSessions, Unsure};
 use sender::Sender;
@@ -79,11 +81,12 @@ enum Pending {
     Joined { connection: Rc<Connection>, reference: Option<Ref>, rooms: Vec<Wanted> },
     Present { connection: Rc<Connection>, reference: Option<Ref>, room: RoomId },
     Login(oneshot::Sender<Answer>),
+    Back(Group),
 }
 
 /// What a connection occupies; given back when dropped.
 struct Seats {
-    _address: Option<AddressSeat>,
+    address: Option<AddressSeat>,
     _user: Option<UserSeat>,
 }
 
@@ -134,6 +137,7 @@ pub struct Core {
     rest: Rest,
     /// Everybody is being sent away.
     drain: Cell<Option<Drain>>,
+    pub(crate) hand_over: HandOver,
     pub(crate) counters: Counters,
     pub(crate) exporter: Exporter,
     /// Connection ids count up from a random number.
@@ -173,6 +177,7 @@ impl Core {
             presence_lost: Cell::new(false),
             rest: Rest::default(),
             drain: Cell::new(None),
+            hand_over: HandOver::default(),
             counters: Counters::default(),
             exporter: Exporter::new(seed.id),
             next_connection: Cell::new(new_origin()),
@@ -209,26 +214,13 @@ impl Core {
     ) -> Rc<Connection> {
         let id = self.next_connection.get();
         self.next_connection.set(id.wrapping_add(1));
-        let user = identity.user;
-        let connection = {
-            let mut connections = self.connections.borrow_mut();
-            let slot = connections.vacant_key();
-            let slot_number = u32::try_from(slot).unwrap_or(u32::MAX);
-            let mut session = Session::new(identity);
-            if session.login().is_some() {
-                session.expires_at(now_ms() + LOGIN_ASKED_MS);
-            }
-            let connection = Rc::new(Connection::new(id, slot_number, socket, session));
-            connections.insert(Rc::clone(&connection));
-            self.status.set_connections(self.id, connections.len());
-            connection
-        };
-        self.registry.borrow_mut().attach(connection.slot, user);
-        self.seat(connection.slot, id, user, address_seat);
-        self.counters.begun.add(1);
-        self.heard(&connection);
+        let mut session = Session::new(identity);
+        if session.login().is_some() {
+            session.expires_at(now_ms() + LOGIN_ASKED_MS);
+        }
+        let connection = self.take_in(id, socket, session, address_seat);
         let session = connection.session.borrow();
-        self.schedule(&connection, self.heartbeat_s().min(session.expires_in_s(now_ms())));
+        let user = session.user();
         let id = format!("{id:016x}");
         let welcome = Event::Welcome {
             connection: &id,
@@ -249,10 +241,36 @@ impl Core {
         connection
     }
 
+    /// Puts a connection into all tables.
+    pub(super) fn take_in(
+        self: &Rc<Self>,
+        id: u64,
+        socket: Socket,
+        session: Session,
+        address_seat: Option<AddressSeat>,
+    ) -> Rc<Connection> {
+        let user = session.user();
+        let expires_in_s = session.expires_in_s(now_ms());
+        let connection = {
+            let mut connections = self.connections.borrow_mut();
+            let slot = u32::try_from(connections.vacant_key()).unwrap_or(u32::MAX);
+            let connection = Rc::new(Connection::new(id, slot, socket, session));
+            connections.insert(Rc::clone(&connection));
+            self.status.set_connections(self.id, connections.len());
+            connection
+        };
+        self.registry.borrow_mut().attach(connection.slot, user);
+        self.seat(connection.slot, id, user, address_seat);
+        self.counters.begun.add(1);
+        self.heard(&connection);
+        self.schedule(&connection, self.heartbeat_s().min(expires_in_s));
+        connection
+    }
+
     fn seat(&self, slot: u32, connection: u64, user: UserId, address: Option<AddressSeat>) {
         let user = self.admission.seat_user(user, Place { core: self.id, slot, connection });
         if user.is_some() || address.is_some() {
-            self.seats.borrow_mut().insert(slot, Seats { _address: address, _user: user });
+            self.seats.borrow_mut().insert(slot, Seats { address, _user: user });
         }
     }
 
@@ -286,6 +304,11 @@ impl Core {
         }
     }
 
+    /// Whether sockets are read.
+    pub(crate) fn reads(&self) -> bool {
+        self.hand_over.stage() == Stage::Serving
+    }
+
     /// Something came from the client.
     pub(crate) fn heard(&self, connection: &Connection) {
         connection.heard_s.set(u32::try_from(self.wheel.borrow().now_s()).unwrap_or(u32::MAX));
@@ -313,6 +336,10 @@ impl Core {
         // For what the kernel would not take the last time.
         self.ring_bell();
         let now_s = self.clock.elapsed().as_secs();
+        if self.hand_over.stage() == Stage::Given {
+            return self.status.core_lives(self.id);
+        }
+        self.bring_back_others();
         self.greetings.borrow_mut().tick(now_s);
         self.tick_rights(now_s);
         self.send_share_away();
@@ -346,7 +373,7 @@ impl Core {
 
     fn come_up(&self, connection: &Rc<Connection>, now_s: u64) {
         use crate::connection::Flag;
-        if connection.has(Flag::Joining) {
+        if connection.has(Flag::Joining) || !self.reads() {
             // It is not read meanwhile, so its silence says nothing.
             self.heard(connection);
         }
@@ -406,7 +433,7 @@ impl Core {
 
 impl Gate for Core {
     fn admit(&self) -> Result<(), Busy> {
-        if self.status.is_draining() {
+        if self.status.is_draining() || self.hand_over.stage() == Stage::Given {
             Err(Busy::Draining)
         } else if self.connections.borrow().len() >= self.connections_max {
             Err(Busy::Full)

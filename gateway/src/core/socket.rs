@@ -37,7 +37,6 @@ impl Socket {
     }
 }
 
-#[cfg(test)]
 impl From<OwnedFd> for Socket {
     fn from(descriptor: OwnedFd) -> Self {
         Self(descriptor)

@@ -43,7 +43,8 @@ fn gateway_with(settings: &[(&str, &str)]) -> SocketAddr {
     let (per_user, per_address) = (config.connections_per_user_max, config.connections_per_address_max);
     let admission = Admission::new(per_user, per_address, links.cores.clone());
     let (cpu, inbox) = (config.cpus[0], links.inboxes.remove(0));
-    start(CoreSeed { id: 0, cpu, config, verifier, admission, bus: links.bus, inbox, status }).unwrap();
+    start(CoreSeed { id: 0, cpu, config, verifier, admission, bus: links.bus, inbox, status, listens: true })
+        .unwrap();
     address
 }
 

@@ -11,16 +11,17 @@ use std::time::Duration;
 
 use hubbub_common::token::Verifier;
 use monoio::fs::File;
-use monoio::net::{ListenerOpts, TcpListener, UnixStream};
+use monoio::net::UnixStream;
 use monoio::time::TimeDriver;
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::thread::CpuSet;
 
 use super::Core;
+use super::hand_over::calm_down;
 use super::poller::Poller;
 use super::sender::Sender;
 use super::turn::{end_turns, go_on};
-use crate::accept::accept;
 use crate::admission::Admission;
 use crate::bus::{BusHandle, Inbox};
 use crate::config::{Config, Driver};
@@ -49,9 +50,11 @@ pub struct CoreSeed {
     pub inbox: Inbox,
     /// For `/health`.
     pub status: Arc<Status>,
+    /// Whether it listens; otherwise another process gives it its listeners.
+    pub listens: bool,
 }
 
-/// Starts a core, and returns when it listens.
+/// Starts a core, and returns when it works.
 pub fn start(seed: CoreSeed) -> Result<(), String> {
     let (started, wait_for_start) = mpsc::channel();
     let name = format!("core-{}", seed.id);
@@ -91,7 +94,8 @@ pub fn start(seed: CoreSeed) -> Result<(), String> {
 }
 
 async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
-    let prepared = listen(seed.config.shared.listen).and_then(|listener| {
+    let listener = seed.listens.then(|| listen(seed.config.shared.listen)).transpose();
+    let prepared = listener.and_then(|listener| {
         let eventfd = seed.inbox.eventfd().map_err(|error| format!("eventfd: {error}"))?;
         let with_ring = seed.config.driver == Driver::IoUring;
         let sender = Sender::new(with_ring).map_err(|error| format!("io_uring for sends: {error}"))?;
@@ -109,7 +113,10 @@ async fn run(seed: CoreSeed, started: mpsc::Sender<Result<(), String>>) {
     };
     let core = Core::new(&seed, sender, poller);
     let _ = started.send(Ok(()));
-    monoio::spawn(accept(Rc::clone(&core), Arc::clone(&seed.config), listener));
+    if let Some(listener) = listener {
+        core.accept_on(listener);
+    }
+    monoio::spawn(calm_down(Rc::clone(&core)));
     monoio::spawn(tick(Rc::clone(&core)));
     monoio::spawn(end_turns(Rc::clone(&core)));
     monoio::spawn(go_on(Rc::clone(&core)));
@@ -163,16 +170,20 @@ fn can_not_wait(error: &std::io::Error) {
     std::process::exit(EXIT_BUG);
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    let options = ListenerOpts::new().reuse_port(true).reuse_addr(true).backlog(BACKLOG);
-    let failed = |error: std::io::Error| format!("HUBBUB_LISTEN {address}: {error}");
-    let listener = TcpListener::bind_with_config(address, &options).map_err(failed)?;
-    // Frames are written whole: waiting for more to send would only delay them. Accepted sockets inherit it.
-    #[expect(unsafe_code, reason = "the listener lends no descriptor")]
-    // SAFETY: the listener owns the descriptor and outlives this use of it.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(listener.as_raw_fd()) };
-    rustix::net::sockopt::set_tcp_nodelay(descriptor, true).map_err(|error| failed(error.into()))?;
-    Ok(listener)
+fn listen(address: SocketAddr) -> Result<OwnedFd, String> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let listen = || {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let listener = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        sockopt::set_socket_reuseport(&listener, true)?;
+        sockopt::set_socket_reuseaddr(&listener, true)?;
+        // Frames are written whole: waiting for more to send would only delay them. Accepted sockets inherit it.
+        sockopt::set_tcp_nodelay(&listener, true)?;
+        rustix::net::bind(&listener, &address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
+    };
+    listen().map_err(|error: rustix::io::Errno| format!("HUBBUB_LISTEN {address}: {error}"))
 }
 
 /// Waits for the poller's descriptor, under the type of a stream, because the runtime waits for those.

@@ -27,7 +27,7 @@ pub(crate) struct Bell {
 
 impl Bell {
     /// There is something to do at the end of this turn.
-    fn ring(&self, clock: &Monotonic) {
+    pub(super) fn ring(&self, clock: &Monotonic) {
         if !self.rung.replace(true) {
             self.since.set(clock.elapsed());
             if let Some(waker) = &*self.waker.borrow() {
@@ -41,7 +41,7 @@ impl Bell {
         self.rung.take()
     }
 
-    async fn rung(&self) {
+    pub(super) async fn rung(&self) {
         poll_fn(|context| {
             if self.take() {
                 return Poll::Ready(());

@@ -5,6 +5,7 @@
 
 mod change;
 pub mod grant;
+mod portrait;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use hubbub_common::token::LoginMark;
 use crate::bus::Change;
 use crate::rate::{Limit, Rate};
 pub use grant::{Grant, Identity};
+pub use portrait::Portrait;
 
 /// Typing, read positions and questions who is present; more of the first two are ignored, of the last refused.
 const EPHEMERALS: Limit = Limit::twice_at_once(10);

@@ -94,6 +94,7 @@ impl Gateway {
                 inbox,
                 status: Arc::clone(&status),
                 admission: Arc::clone(&admission),
+                listens: false,
             };
             Seat { core: CoreByHand::new(seed).unwrap(), stalled_until_ms: 0, ticked_s: now_s }
         });

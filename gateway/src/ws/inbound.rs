@@ -54,6 +54,25 @@ struct Kept {
 }
 
 impl Inbound {
+    /// Of bytes that were kept elsewhere.
+    pub fn of(unread: Vec<u8>, fragments: Option<Vec<u8>>) -> Self {
+        let is_empty = unread.is_empty() && fragments.is_none();
+        Self((!is_empty).then(|| Box::new(Kept { unread, fragments })))
+    }
+
+    /// Bytes that are not handled yet, and those of an unfinished message.
+    pub fn kept(&self) -> (&[u8], Option<&[u8]>) {
+        let kept = self.0.as_deref();
+        kept.map_or((&[], None), |kept| (&kept.unread, kept.fragments.as_deref()))
+    }
+
+    /// Keeps what came for later.
+    pub fn keep(&mut self, input: &[u8]) {
+        if !input.is_empty() {
+            self.0.get_or_insert_default().unread.extend_from_slice(input);
+        }
+    }
+
     /// Handles what came. `bytes_max` bounds frames and messages.
     pub fn feed(&mut self, input: &mut [u8], bytes_max: usize, on: impl FnMut(Item<'_>) -> Flow) -> Fed {
         let mut kept = self.0.take().unwrap_or_default();

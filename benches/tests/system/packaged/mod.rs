@@ -236,6 +236,54 @@ fn what_dies_or_hangs_is_started_again() {
 
 #[test]
 #[ignore = "make deb-test"]
+fn a_gateway_that_is_reloaded_keeps_its_clients() {
+    let host = Host::boot();
+    host.install(&package());
+    fs::write(host.path("etc/hubbub/jwt-secret"), host.servers.jwt_secret()).unwrap();
+    host.drop_in(GATEWAY_UNIT, "WatchdogSec=5\nLoadCredential=HUBBUB_JWT_SECRET:/etc/hubbub/jwt-secret");
+    host.set("hubbub", &format!("HUBBUB_REDIS_URL={}", host.servers.redis_url().unwrap()));
+    host.run("systemctl start hubbub-gateway@0");
+    let first = host.show(GATEWAY_UNIT, "MainPID");
+    runtime().block_on(async {
+        let mut ada = host.client(7, "1").await;
+        ada.send("1", "hello", "1").await;
+        // The new process goes by the settings as they stand now.
+        host.set("gateway-0", "HUBBUB_BODY_BYTES_MAX=10");
+        host.run("systemctl reload hubbub-gateway@0");
+        let second = host.show(GATEWAY_UNIT, "MainPID");
+        assert_ne!(second, first);
+        ada.send("1", "still here", "2").await;
+        let refused = ada.request(json!({"op": "send", "room": "1", "body": "longer than that"})).await;
+        assert_eq!(refused["code"], "too_large", "{refused}");
+        is_confined(&host, GATEWAY_UNIT);
+
+        // One that can't start leaves the old one where it is.
+        host.set("gateway-0", "HUBBUB_SHARDS=many");
+        assert!(!host.try_run("systemctl reload hubbub-gateway@0").status.success());
+        assert_eq!(host.show(GATEWAY_UNIT, "MainPID"), second);
+        ada.send("1", "and here", "3").await;
+        host.set("gateway-0", "HUBBUB_SHARDS=64");
+        host.run("systemctl reload hubbub-gateway@0");
+        ada.send("1", "and now", "4").await;
+    });
+    assert!(!host.journal(GATEWAY_UNIT).contains("not our child"), "{}", host.journal(GATEWAY_UNIT));
+    // systemd watches over the one that serves.
+    host.until("the old ones have ended", || {
+        let processes = host.run(
+            "for p in /proc/[0-9]*; do readlink $p/exe | grep -q hubbub-gateway && basename $p; done; true",
+        );
+        (processes == host.show(GATEWAY_UNIT, "MainPID")).then_some(())
+    });
+    let last = host.show(GATEWAY_UNIT, "MainPID");
+    host.run(&format!("systemctl kill --kill-whom=main --signal=STOP {GATEWAY_UNIT}"));
+    host.until_started_again(GATEWAY_UNIT, &last);
+    assert!(host.journal(GATEWAY_UNIT).contains("Watchdog timeout"), "{}", host.journal(GATEWAY_UNIT));
+    host.run("systemctl stop hubbub-gateway@0");
+    assert_eq!(host.show(GATEWAY_UNIT, "Result"), "success", "{}", host.journal(GATEWAY_UNIT));
+}
+
+#[test]
+#[ignore = "make deb-test"]
 fn servers_that_are_away_are_waited_for_and_bad_settings_are_not() {
     let host = Host::with_hubbub();
     // Not even ready while it waits: whatever comes after it waits too.

@@ -72,7 +72,8 @@ impl<B: Streams + Directory> Engine<B> {
         }
     }
 
-    async fn spread_all(self: &Rc<Self>) {
+    /// Tells the backend all changes that have gathered.
+    pub(in crate::bus) async fn spread_all(self: &Rc<Self>) {
         let _alone = self.presence_tasks.alone.lock().await;
         let changes = self.state.borrow_mut().presence.take();
         for some in changes.chunks(ROOMS_AT_ONCE) {

@@ -100,7 +100,7 @@ impl<B: Streams + Directory> Engine<B> {
     }
 
     /// Tells the backend who has gone, and leaves the rest to the other gateways.
-    pub(in crate::bus) async fn leave(self: &Rc<Self>) {
+    pub(in crate::bus) async fn leave(self: Rc<Self>) {
         self.presence_tasks.has_left.set(true);
         self.spread_all().await;
         let rooms = self.state.borrow().presence.noted_rooms();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use hubbub_common::config::{split_list, within};
 use hubbub_common::entry::new_origin;
 use serde::Serialize;
@@ -151,6 +151,7 @@ fn rolling_command(json: Arg) -> Command {
         .arg(value("rate", "100", "messages a second, over all rooms"))
         .arg(value("payload", "128", "bytes of a body"))
         .arg(value("drain", "2000", "clients that a gateway sends away in a second (HUBBUB_DRAIN_PER_SECOND)"))
+        .arg(Arg::new("reload").long("reload").action(ArgAction::SetTrue).help("hand over to new processes instead"))
         .arg(json)
 }
 
@@ -320,6 +321,7 @@ fn rolling(flags: &ArgMatches) -> Result<Rolling, Failed> {
         rate: number(flags, "rate")?,
         payload_bytes: payload_bytes(flags)?,
         drain_per_second: count(flags, "drain", 1_000_000)?,
+        reload: flags.get_flag("reload"),
     })
 }
 

@@ -108,6 +108,20 @@ fn rolling() {
 }
 
 #[test]
+fn rolling_without_a_restart() {
+    let report = run("rolling --connections 300 --rooms 10 --rate 100 --reload");
+    has_figures(&report, &["seconds", "published", "deliveries"]);
+    has_figures(&report["delivery_ms"], &["p50", "p99", "max"]);
+    // Nobody had to move.
+    assert_eq!(
+        (&report["moves"], &report["untold"]),
+        (&serde_json::json!(0), &serde_json::json!(0)),
+        "{report}"
+    );
+    assert_eq!(report["deliveries"], report["published"].as_u64().unwrap() * 30);
+}
+
+#[test]
 fn persist() {
     let report = run("persist --messages 60000 --rooms 50");
     has_figures(&report, &["messages_per_s", "control_cpu_us_per_message", "copy_rows_per_s", "of_copy"]);

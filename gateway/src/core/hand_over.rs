@@ -121,9 +121,13 @@ impl Core {
         lent.map_err(|error| format!("a listener: {error}"))
     }
 
-    /// Requests of connections, but for those who are still coming in.
+    /// Requests of connections, but for those who are still coming in; and who is not back in its rooms since the last
+    /// hand-over.
     fn unanswered(&self) -> usize {
-        self.pending.borrow().iter().filter(|(_, pending)| !matches!(pending, Pending::Login(_))).count()
+        let pending = self.pending.borrow();
+        let of_connections = |pending: &Pending| !matches!(pending, Pending::Login(_) | Pending::Back(_));
+        let unanswered = pending.iter().filter(|(_, pending)| of_connections(pending)).count();
+        unanswered + self.hand_over.away.get()
     }
 
     pub(super) fn thaw(self: &Rc<Self>) {

@@ -251,10 +251,10 @@ fn rolling(scale: &Scale) -> Case {
     let seconds = 3 * connections / ROLLING_PER_SECOND + 20;
     Case {
         name: "rolling",
-        title: "Rolling restart".to_owned(),
+        title: "Rolling upgrade".to_owned(),
         about: format!(
-            "Two gateways behind two HAProxys are restarted one after the other, with {} clients in 100 rooms, 100 messages \
-             a second, and {} clients sent away a second.",
+            "Two gateways behind two HAProxys are upgraded one after the other, with {} clients in 100 rooms and 100 messages \
+             a second: restarted, with {} clients sent away a second; or reloaded, where a new process takes over.",
             count(connections),
             count(ROLLING_PER_SECOND)
         ),
@@ -264,18 +264,22 @@ fn rolling(scale: &Scale) -> Case {
             Figure::new("/away_ms/p99", "p99", "ms"),
             Figure::new("/away_ms/max", "longest", "ms"),
             Figure::new("/late_ms/p99", "p99 without the wait asked for", "ms"),
+            Figure::new("/delivery_ms/p99", "delivery, p99", "ms"),
+            Figure::new("/delivery_ms/max", "longest", "ms"),
             Figure::new("/rejoins_per_s_max", "back in a second, at most", ""),
             Figure::new("/moves", "moves", ""),
             Figure::new("/refused", "refused", ""),
             Figure::new("/lost", "lost", ""),
             Figure::new("/doubled", "doubled", ""),
         ],
-        arms: vec![arm(
-            HUBBUB,
-            "",
-            &format!("rolling --connections {connections} --drain {ROLLING_PER_SECOND} --json"),
-            seconds,
-        )],
+        arms: [("restarted", ""), ("reloaded", "--reload ")]
+            .into_iter()
+            .map(|(how, flag)| {
+                let command =
+                    format!("rolling --connections {connections} --drain {ROLLING_PER_SECOND} {flag}--json");
+                arm(HUBBUB, how, &command, seconds)
+            })
+            .collect(),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What is done to the parts of the system, by a seed: killed, stopped, frozen; one at a time or two.
+//! What is done to the parts of the system, by a seed: killed, stopped, frozen, handed over to a successor; one at a time or
+//! two.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,8 @@ enum Fault {
     Stop,
     /// SIGSTOP.
     Pause,
+    /// Another process takes over.
+    Succeed,
 }
 
 /// See the module's text.
@@ -59,18 +62,23 @@ impl<'a> Faults<'a> {
     }
 
     fn hit(&mut self, part: &'a Part) -> Result<(), String> {
-        let faults = match part.kind() {
+        let faults: &[Fault] = match part.kind() {
             // A frozen Postgres keeps its connections; a killed one recovers from its log.
-            Kind::Redis | Kind::Postgres => [Fault::Kill, Fault::Pause, Fault::Kill],
+            Kind::Redis | Kind::Postgres => &[Fault::Kill, Fault::Pause, Fault::Kill],
+            // What is away may be what a successor waits for.
+            Kind::Gateway if self.away.is_empty() => {
+                &[Fault::Kill, Fault::Stop, Fault::Pause, Fault::Succeed, Fault::Succeed]
+            }
             Kind::Gateway | Kind::Control | Kind::Haproxy | Kind::Peer => {
-                [Fault::Kill, Fault::Stop, Fault::Pause]
+                &[Fault::Kill, Fault::Stop, Fault::Pause]
             }
         };
-        let fault = *self.random.choice(&faults).unwrap_or(&Fault::Kill);
+        let fault = self.random.choice(faults).copied().unwrap_or(Fault::Kill);
         let done = match fault {
             Fault::Kill => part.crash(),
             Fault::Stop => part.stop(),
             Fault::Pause => part.pause(),
+            Fault::Succeed => part.succeed(),
         };
         done.map_err(|error| error.to_string())?;
         *self.told.entry(format!("{fault:?} {:?}", part.kind()).to_lowercase()).or_insert(0) += 1;
@@ -83,7 +91,11 @@ impl<'a> Faults<'a> {
         let mut away = std::mem::take(&mut self.away);
         away.sort_by_key(|(part, _)| !matches!(part.kind(), Kind::Redis | Kind::Postgres));
         for (part, fault) in away {
-            let healed = if fault == Fault::Pause { part.resume() } else { part.start() };
+            let healed = match fault {
+                Fault::Kill | Fault::Stop => part.start(),
+                Fault::Pause => part.resume(),
+                Fault::Succeed => Ok(()),
+            };
             healed.map_err(|error| error.to_string())?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Every gateway is restarted, one after the other, behind `HAProxy` and under load, as an upgrade would: how long
+//! Every gateway is restarted, or hands over to a new process, one after the other, behind `HAProxy` and under load, as an upgrade would: how long
 //! clients are away, whether the other gateways are overrun, and whether anything is missing or doubled.
 
 mod crowd;
@@ -39,6 +39,8 @@ pub(super) struct Rolling {
     pub(super) payload_bytes: usize,
     /// `HUBBUB_DRAIN_PER_SECOND`
     pub(super) drain_per_second: usize,
+    /// Hand over to a new process instead.
+    pub(super) reload: bool,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -58,6 +60,7 @@ pub(super) struct Report {
     rooms: usize,
     rate: f64,
     drain_per_second: usize,
+    reload: bool,
     /// From the first gateway's signal until the last one was seen again.
     seconds: f64,
     /// Times that a client was back in its room.
@@ -72,6 +75,8 @@ pub(super) struct Report {
     late_ms: Times,
     /// The most that joined again in any second.
     rejoins_per_s_max: usize,
+    /// From publishing to delivery, of every message.
+    delivery_ms: Times,
     published: u64,
     deliveries: u64,
     replayed: u64,
@@ -144,6 +149,7 @@ impl Rolling {
             rooms: self.seating.rooms,
             rate: self.rate,
             drain_per_second: self.drain_per_second,
+            reload: self.reload,
             seconds,
             moves: moves.away_ns.len(),
             untold: moves.untold,
@@ -151,6 +157,7 @@ impl Rolling {
             away_ms: times(&moves.away_ns),
             late_ms: times(&moves.late_ns),
             rejoins_per_s_max: moves.most_in_a_second(),
+            delivery_ms: times(&crowd.ledger.latency_ns),
             published: crowd.ledger.published(),
             deliveries: crowd.ledger.deliveries,
             replayed: crowd.replayed,
@@ -163,8 +170,12 @@ impl Rolling {
         let paced = self.seating.connections.div_ceil(self.drain_per_second) as u64;
         for gateway in stack.gateways() {
             let text = |error: crate::stack::StackError| error.to_string();
-            gateway.stop_within(LEAVE_MAX + Duration::from_secs(paced)).map_err(text)?;
-            gateway.start().map_err(text)?;
+            if self.reload {
+                gateway.succeed().map_err(text)?;
+            } else {
+                gateway.stop_within(LEAVE_MAX + Duration::from_secs(paced)).map_err(text)?;
+                gateway.start().map_err(text)?;
+            }
             for haproxy in stack.haproxies() {
                 let mut looks = 0;
                 let seen = wait::until(SEEN_MAX, || {
@@ -195,11 +206,13 @@ impl Report {
     /// For people.
     pub(super) fn table(&self) -> String {
         format!(
-            "{} gateways were restarted behind {} HAProxys in {:.1} s, with {} connections in {} rooms at {} messages/s:\n\
+            "{} gateways were {} behind {} HAProxys in {:.1} s, with {} connections in {} rooms at {} messages/s:\n\
              {} moves, {} of them unannounced, {} tries refused; at most {} joined again within a second\n\
              away: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms; without the wait that was asked for: p50 {:.0} ms, p99 {:.0} ms, max {:.0} ms\n\
+             delivery: p50 {:.1} ms, p99 {:.1} ms, max {:.1} ms\n\
              {} messages, {} deliveries, {} of them replayed; none lost, doubled or out of order\n",
             self.gateways,
+            if self.reload { "reloaded" } else { "restarted" },
             self.haproxies,
             self.seconds,
             self.connections,
@@ -215,6 +228,9 @@ impl Report {
             self.late_ms.p50,
             self.late_ms.p99,
             self.late_ms.max,
+            self.delivery_ms.p50,
+            self.delivery_ms.p99,
+            self.delivery_ms.max,
             self.published,
             self.deliveries,
             self.replayed,

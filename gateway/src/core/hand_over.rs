@@ -34,6 +34,8 @@ use crate::session::Session;
 const CALM_MAX: Duration = Duration::from_secs(10);
 /// How long handshakes get that are under way when all else is calm.
 const GREETINGS_MAX: Duration = Duration::from_millis(500);
+/// What waits at connections goes in messages of about so many bytes.
+const BYTES_AT_ONCE: usize = 16 << 20;
 /// How often it is looked.
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 
@@ -150,24 +152,33 @@ impl Core {
         let connections = self.connections.borrow();
         let open = connections.iter().map(|(_, connection)| connection);
         let open: Vec<_> = open.filter(|connection| !connection.has(Flag::Closing)).collect();
-        let (registry, seats) = (self.registry.borrow(), self.seats.borrow());
-        for some in open.chunks(DESCRIPTORS_MAX) {
-            let mut bytes = Vec::new();
-            let moved = some.iter().map(|connection| Moved {
-                id: connection.id,
-                session: connection.session.borrow().portrait(),
-                rooms: registry.rooms_of(connection.slot).collect(),
-                address: seats
-                    .get(&connection.slot)
-                    .and_then(|seats| seats.address.as_ref())
-                    .map(AddressSeat::address),
-                cuts: connection.pack(&mut bytes),
-            });
-            let message = Message::Connections { core: self.id, moved: moved.collect() };
+        let mut rest = open.as_slice();
+        while !rest.is_empty() {
+            let (mut moved, mut bytes) = (Vec::new(), Vec::new());
+            for connection in rest.iter().take(DESCRIPTORS_MAX) {
+                moved.push(self.packed(connection, &mut bytes));
+                if bytes.len() > BYTES_AT_ONCE {
+                    break;
+                }
+            }
+            let (some, others) = rest.split_at(moved.len());
             let sockets: Vec<_> = some.iter().map(|connection| connection.as_fd()).collect();
-            channel.send(&message, &bytes, &sockets)?;
+            channel.send(&Message::Connections { core: self.id, moved }, &bytes, &sockets)?;
+            rest = others;
         }
         Ok(open.len())
+    }
+
+    fn packed(&self, connection: &Connection, bytes: &mut Vec<u8>) -> Moved {
+        let seats = self.seats.borrow();
+        let seat = seats.get(&connection.slot).and_then(|seats| seats.address.as_ref());
+        Moved {
+            id: connection.id,
+            session: connection.session.borrow().portrait(),
+            rooms: self.registry.borrow().rooms_of(connection.slot).collect(),
+            address: seat.map(AddressSeat::address),
+            cuts: connection.pack(bytes),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use hubbub_common::ids::EntryId;
 use hubbub_common::shard::Shard;
 use tokio::sync::oneshot;
 
+use super::channel::DESCRIPTORS_MAX;
 use super::{Channel, Failed, Message, READY_MAX, VERSION, WORD_MAX, address};
 use crate::bus::{Ask, Batch, BusHandle, CoreHandle, Tell};
 
@@ -127,8 +128,10 @@ impl Giver {
         let mut descriptors = self.freeze_cores()?;
         let told_to = self.freeze_bus()?;
         descriptors.push(self.admin.try_clone()?);
-        let borrowed: Vec<_> = descriptors.iter().map(OwnedFd::as_fd).collect();
-        channel.send(&Message::Listeners, &[], &borrowed)?;
+        for some in descriptors.chunks(DESCRIPTORS_MAX) {
+            let some: Vec<_> = some.iter().map(OwnedFd::as_fd).collect();
+            channel.send(&Message::Listeners, &[], &some)?;
+        }
         let mut connections = 0;
         for core in &self.cores {
             let (given, outcome) = mpsc::channel();

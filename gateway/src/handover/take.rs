@@ -95,14 +95,11 @@ impl Predecessor {
     fn collect(&self, shards: u16) -> Result<Belongings, Failed> {
         self.channel.say(&Message::Ready { shards })?;
         // It waits for its clients' answers first.
-        let Received { message, descriptors: listeners, .. } = self.channel.receive()?;
-        if let Message::Refused { why } = message {
-            return Err(Failed::Refused(why));
-        }
-        let Message::Listeners = message else { return Err(Failed::Unexpected("no listeners")) };
-        let mut arrivals = Vec::new();
+        let (mut listeners, mut arrivals) = (Vec::new(), Vec::new());
         loop {
             match self.channel.receive()? {
+                Received { message: Message::Refused { why }, .. } => return Err(Failed::Refused(why)),
+                Received { message: Message::Listeners, descriptors, .. } => listeners.extend(descriptors),
                 Received { message: Message::Connections { core, moved }, bytes, descriptors } => {
                     if moved.len() != descriptors.len() {
                         return Err(Failed::Unexpected("not a socket for each connection"));

@@ -27,10 +27,7 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) async fn accept(core: Rc<Core>, config: Arc<Config>, listener: TcpListener) {
     let mut refused = false;
     loop {
-        while !core.reads() {
-            monoio::time::sleep(CROWDED_PAUSE).await;
-        }
-        while !core.greetings.borrow_mut().has_room(core.clock.elapsed().as_secs()) {
+        while !core.reads() || !core.greetings.borrow_mut().has_room(core.clock.elapsed().as_secs()) {
             monoio::time::sleep(CROWDED_PAUSE).await;
         }
         let (stream, peer) = match listener.cancelable_accept(core.hand_over.cancel_handle()).await {

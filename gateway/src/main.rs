@@ -32,7 +32,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use mimalloc::MiMalloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -215,6 +215,8 @@ impl Gateway {
         metrics: PrometheusHandle,
         log: Log,
     ) -> Result<(), Failed> {
+        let stop = Stop::listen()?;
+        tokio::spawn(keep_alive(Arc::clone(&self.status)));
         let admin = self.listen_internally(predecessor).await?;
         let lent = admin.try_clone();
         let listener = admin.set_nonblocking(true).and_then(|()| TcpListener::from_std(admin));
@@ -222,7 +224,6 @@ impl Gateway {
             lent.and_then(|lent| Ok((lent, listener?))).map_err(|error| self.admin_failed(&error))?;
         announce(&self.config);
         supervisor::ready(&self.status.summary());
-        tokio::spawn(keep_alive(Arc::clone(&self.status)));
         let admin = tokio::spawn(admin::serve(listener, Arc::clone(&self.status), metrics.clone()));
         tokio::spawn(async move {
             let mut every = tokio::time::interval(UPKEEP);
@@ -247,7 +248,7 @@ impl Gateway {
             giver.wait(given).map_err(|error| format!("the hand-over's thread: {error}"))?;
         }
         tokio::select! {
-            told = told_to_stop() => told?,
+            () = stop.told() => {}
             Ok(given) = &mut successor => return self.leave_to(given, &admin).await,
         }
         while hands_over.load(Ordering::Acquire) {
@@ -274,9 +275,10 @@ impl Gateway {
         {
             return Err(self.admin_failed(error));
         }
-        let taken = predecessor.take_over(&self.bus, &self.cores, self.config.shared.shards.count()).await;
+        let wanted = bound.is_err().then_some(address);
+        let shards = self.config.shared.shards.count();
+        let taken = predecessor.take_over(&self.bus, &self.cores, shards, wanted).await;
         let taken = taken.map_err(|error| take_over_failed(&error))?;
-        let taken = taken.filter(|taken| taken.local_addr().is_ok_and(|at| at == address));
         bound.or_else(|error| taken.ok_or_else(|| self.admin_failed(&error)))
     }
 
@@ -326,14 +328,24 @@ impl Gateway {
     }
 }
 
-async fn told_to_stop() -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("signals: {error}"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("signals: {error}"))?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that mean it. They are listened for from the beginning: their default would cut clients off.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self, String> {
+        let listen = |kind| signal(kind).map_err(|error| format!("signals: {error}"));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn told(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 fn take_over_failed(error: &handover::Failed) -> String {

@@ -238,6 +238,10 @@ async fn nothing_is_lost_where_it_fails() {
     block_in_place(|| {
         let refused = try_with("HUBBUB_SHARDS", "3", 2);
         assert!(refused.contains("HUBBUB_SHARDS"), "{refused}");
+        // Found out when the old process has let go of its sockets, but not for good.
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let refused = try_with("HUBBUB_ADMIN_LISTEN", &other.local_addr().unwrap().to_string(), 1);
+        assert!(refused.contains("HUBBUB_ADMIN_LISTEN"), "{refused}");
         let refused = try_with("HUBBUB_BUS", "memory", 1);
         assert!(refused.contains("memory"), "{refused}");
         let refused = try_with("HUBBUB_LISTEN", "127.0.0.1:1", 1);

@@ -148,7 +148,8 @@ impl<B: Streams + Directory> Engine<B> {
             return;
         }
         if read.shard == Shard::CONTROL {
-            entry.notices().for_each(|notice| self.take_notice(state, notice));
+            let is_told = of_shard.reading.tells(read.id);
+            entry.notices().for_each(|notice| self.take_notice(state, notice, is_told));
             return;
         }
         let is_own = entry.origin == self.origin;
@@ -241,7 +242,8 @@ impl<B: Streams + Directory> Engine<B> {
         }
     }
 
-    fn take_notice(&self, state: &mut State, notice: Option<Notice<'_>>) {
+    /// Of what was before this gateway listened only what still counts.
+    fn take_notice(&self, state: &mut State, notice: Option<Notice<'_>>, is_told: bool) {
         match notice {
             Some(Notice::SessionsEnded { user, sessions }) => {
                 let marks: Arc<[_]> = sessions.iter().map(|id| LoginMark::of(id)).collect();
@@ -249,7 +251,8 @@ impl<B: Streams + Directory> Engine<B> {
             }
             Some(Notice::Drain { run }) => self.drain_if_meant(state, &run),
             Some(Notice::BansChanged) => self.bans_changed.notify_one(),
-            Some(Notice::Joined { user, room, role }) => self.entrances.note(user, room, role),
+            Some(Notice::Joined { user, room, role }) if is_told => self.entrances.note(user, room, role),
+            Some(Notice::Joined { .. }) => {}
             None => self.metrics.records_unknown.increment(1),
         }
     }

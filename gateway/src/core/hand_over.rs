@@ -285,10 +285,6 @@ impl Core {
                 left.push(*room);
                 continue;
             };
-            if subscribed.replay.as_ref().is_none_or(|frames| !frames.is_empty()) {
-                // A change of a role may be among it.
-                self.unsure.borrow_mut().add(self.config.shared.shards.of(*room));
-            }
             for connection in group.connections.iter().filter(|connection| !connection.has(Flag::Ended)) {
                 if self.attach_to_room(connection, *room).is_err() {
                     continue;
@@ -328,7 +324,11 @@ impl Core {
             return;
         }
         if let Some(settled) = self.hand_over.settled.take() {
-            self.recheck();
+            // The old process may have been about to look up what a gap had lost, or what came since was told to nobody.
+            let told_to = Arc::clone(&self.hand_over.told_to.borrow());
+            let shards = told_to.keys().copied().chain([Shard::CONTROL]);
+            let shards: Vec<_> = shards.map(|shard| (shard, MessageId::ZERO)).collect();
+            self.recheck_behind(&shards);
             // Whoever waits may have given up.
             let _ = settled.send(());
         }

@@ -41,12 +41,6 @@ pub(super) struct Unsure {
     logins_again_s: Option<u64>,
 }
 
-impl Unsure {
-    pub(super) fn add(&mut self, shard: Shard) {
-        self.shards.insert(shard);
-    }
-}
-
 impl Core {
     /// The room's event has told it to everybody, also to who has to leave.
     pub(super) fn role_changed(&self, room: RoomId, user: UserId, role: Option<Role>) {
@@ -107,7 +101,7 @@ impl Core {
         self.recheck();
     }
 
-    pub(super) fn recheck(&self) {
+    fn recheck(&self) {
         let mut unsure = self.unsure.borrow_mut();
         if unsure.shards.is_empty() {
             return;

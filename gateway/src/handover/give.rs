@@ -23,6 +23,8 @@ const CALM_MAX: Duration = Duration::from_secs(15);
 const BIND_MAX: Duration = Duration::from_secs(15);
 /// How long a successor may need this process after it has everything.
 pub const SERVING_MAX: Duration = Duration::from_secs(30);
+/// How often somebody is told who is behind.
+const TELL_PAUSE: Duration = Duration::from_millis(1);
 /// How often it is tried.
 const BIND_PAUSE: Duration = Duration::from_millis(20);
 
@@ -116,11 +118,11 @@ impl Giver {
             return refuse(&channel, format!("this gateway has {} shards, not {shards}", self.shards));
         }
         self.is_busy.store(true, Ordering::Release);
-        let outcome = self.give_all(&channel);
-        if outcome.is_err() {
-            self.thaw();
-        }
-        outcome.map(|()| channel)
+        let Err(error) = self.give_all(&channel) else { return Ok(channel) };
+        self.thaw();
+        // It may have gone.
+        let _ = channel.say(&Message::Refused { why: error.to_string() });
+        Err(Failed::Here(error.to_string()))
     }
 
     fn give_all(&self, channel: &Channel) -> Result<(), Failed> {
@@ -144,9 +146,10 @@ impl Giver {
         let Message::Received = channel.receive()?.message else {
             return Err(Failed::Unexpected("not received"));
         };
+        let (pid, ms) = (channel.peer()?, began.elapsed().as_millis());
+        // Nothing may fail behind this.
         channel.say(&Message::Yours)?;
-        let ms = began.elapsed().as_millis();
-        tracing::info!(connections, ms, pid = channel.peer()?, "handed over to another process");
+        tracing::info!(connections, ms, pid, "handed over to another process");
         Ok(())
     }
 
@@ -176,20 +179,22 @@ impl Giver {
     }
 
     fn thaw(&self) {
-        for core in &self.cores {
-            if tell(core, Tell::Thaw).is_err() {
-                tracing::error!("a core is too far behind to be told to go on");
-                std::process::exit(crate::status::EXIT_BUG);
-            }
-        }
-        if self.ask(Ask::Thaw).is_err() {
-            tracing::error!("the bus is too far behind to be told to go on");
+        let are_told = self.cores.iter().all(|core| tell(core, Tell::Thaw).is_ok());
+        if !are_told || self.ask(Ask::Thaw).is_err() {
+            tracing::error!("a part of this gateway can't be told to go on");
             std::process::exit(crate::status::EXIT_BUG);
         }
     }
 
-    fn ask(&self, ask: Ask) -> Result<(), Failed> {
-        self.bus.ask(ask).map_err(|_| Failed::Here("the bus is far behind".to_owned()))?;
+    fn ask(&self, mut ask: Ask) -> Result<(), Failed> {
+        let clock = Monotonic::start();
+        while let Err(refused) = self.bus.ask(ask) {
+            if clock.elapsed() >= CALM_MAX {
+                return Err(Failed::Here("the bus is far behind".to_owned()));
+            }
+            ask = refused;
+            std::thread::park_timeout(TELL_PAUSE);
+        }
         self.bus.wake();
         Ok(())
     }
@@ -200,8 +205,17 @@ fn refuse(channel: &Channel, why: String) -> Result<Channel, Failed> {
     Err(Failed::Refused(why))
 }
 
+/// A full inbox is no failure: the core gets to it.
 fn tell(core: &CoreHandle, tell: Tell) -> Result<(), Failed> {
-    core.tell(Batch::from(tell)).map_err(|_| Failed::Here("a core is far behind".to_owned()))
+    let (clock, mut batch) = (Monotonic::start(), Batch::from(tell));
+    while let Err(refused) = core.tell(batch) {
+        if clock.elapsed() >= CALM_MAX {
+            return Err(Failed::Here("a core is far behind".to_owned()));
+        }
+        batch = refused;
+        std::thread::park_timeout(TELL_PAUSE);
+    }
+    Ok(())
 }
 
 fn hear_to_the_end(channel: &Channel, given: oneshot::Sender<Given>) {

@@ -60,16 +60,23 @@ impl Predecessor {
         Ok(Self { channel, build, credentials })
     }
 
-    /// Takes over when the bus has read the streams; the cores work already. Gives the internal listener. An error on the
-    /// way leaves everything to the other process.
+    /// Takes over when the bus has read the streams; the cores work already. Gives the internal listener, which has to be at
+    /// `admin` where that is taken. An error leaves everything to the other process.
     pub async fn take_over(
         self,
         bus: &BusHandle,
         cores: &[CoreHandle],
         shards: u16,
+        admin: Option<SocketAddr>,
     ) -> Result<Option<TcpListener>, Failed> {
         ask(bus, READ_ALL_MAX, Ask::ReadAll).await.ok_or(Failed::Unexpected("Redis gives no streams"))?;
         let belongings = self.collect(shards)?;
+        if let Some(address) = admin
+            && belongings.admin_address() != Some(address)
+        {
+            let problem = format!("HUBBUB_ADMIN_LISTEN {address}: another process listens there");
+            return Err(Failed::Here(problem));
+        }
         self.own()?;
         let (connections, cores_count) = (belongings.arrivals.len(), cores.len());
         let (settled, all_settled) = mpsc::channel();
@@ -131,14 +138,22 @@ impl Predecessor {
     /// nothing any more.
     fn own(&self) -> Result<(), Failed> {
         self.channel.say(&Message::Received)?;
-        let Message::Yours = self.channel.receive()?.message else {
-            return Err(Failed::Unexpected("not mine"));
-        };
+        let answer = self.channel.receive()?.message;
+        if let Message::Refused { why } = answer {
+            return Err(Failed::Refused(why));
+        }
+        let Message::Yours = answer else { return Err(Failed::Unexpected("not mine")) };
         Ok(())
     }
 }
 
 impl Belongings {
+    /// Where the internal listener is.
+    fn admin_address(&self) -> Option<SocketAddr> {
+        let admin = self.listeners.last()?.try_clone().ok()?;
+        TcpListener::from(admin).local_addr().ok()
+    }
+
     /// Shares everything out among cores, each of which answers `settled` once. Gives the internal listener.
     fn share_out(mut self, cores: &[CoreHandle], settled: &mpsc::Sender<()>) -> Option<TcpListener> {
         let admin = self.listeners.pop().map(TcpListener::from);
@@ -148,7 +163,7 @@ impl Belongings {
             Adoption { listeners: Vec::new(), arrivals: Vec::new(), told_to, settled }
         };
         let mut adoptions: Vec<Adoption> = cores.iter().map(adoption).collect();
-        let count = adoptions.len().max(1);
+        let (count, listeners) = (adoptions.len().max(1), self.listeners.len());
         for (place, listener) in self.listeners.into_iter().enumerate() {
             if let Some(adoption) = adoptions.get_mut(place % count) {
                 adoption.listeners.push(listener);
@@ -158,6 +173,12 @@ impl Belongings {
             if let Some(adoption) = adoptions.get_mut(usize::from(core) % count) {
                 adoption.arrivals.push(arrival);
             }
+        }
+        if listeners < count {
+            tracing::warn!(
+                listeners,
+                "there are more cores than before: those without a listener get no new clients"
+            );
         }
         for (core, adoption) in cores.iter().zip(adoptions) {
             if core.tell(Tell::Adopt(Box::new(adoption)).into()).is_err() {

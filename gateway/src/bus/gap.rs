@@ -264,7 +264,10 @@ impl<B: Streams + Directory> Engine<B> {
                 Verdict::Trimmed => {
                     let Onward { lost_to, passed, takes_read } = onward(&footing.extent, &read);
                     let is_missed = match of_shard.reading {
-                        Reading::CatchingUp { told_to, .. } => MessageId::through(told_to) < lost_to,
+                        // Rooms are joined behind it; sessions are there before the notices are read.
+                        Reading::CatchingUp { told_to, .. } => {
+                            *shard == Shard::CONTROL || MessageId::through(told_to) < lost_to
+                        }
                         Reading::Off | Reading::Starting | Reading::Live { .. } => true,
                     };
                     of_shard.reading = Reading::Live { cursor: *cursor, passed };
